@@ -1,0 +1,59 @@
+"""What every purifier promises. Importing this loads no torch: settings are cheap, only ``build`` is not."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any, ClassVar, Literal
+
+from lustral.settings import Settings
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lustral.purifiers.module import Purifier
+    from lustral.seeds import Noise
+    from lustral.tensors import Images
+
+__all__ = ["Gradient", "PurifierSettings"]
+
+Gradient = Literal["exact", "bpda", "none"]
+
+
+class PurifierSettings(Settings):
+    """Settings of a purifier; a subclass is one file and reads like its paper.
+
+    A purifier without a network defines ``purify``; one with a network defines ``build``, loads it
+    there and hands it to ``Purifier``. Heavy imports stay inside these two methods.
+
+    Class attributes:
+        name: the one name used in recipes, on the command line and in tables.
+        source: paper and section.
+        gradient: what autograd through it means. "exact" is the true derivative; "bpda" is a documented
+            surrogate (the forward pass is not differentiable); "none" is no or zero gradient.
+        is_random: whether two purifications of one image differ.
+        needs_target: whether ``build`` must be given the protected model.
+        passes: network passes per image.
+        presets: settings used by papers, weakest first, as keyword dictionaries.
+    """
+
+    source: ClassVar[str]
+    gradient: ClassVar[Gradient]
+    is_random: ClassVar[bool] = False
+    needs_target: ClassVar[bool] = False
+    passes: ClassVar[int] = 0
+    presets: ClassVar[tuple[dict[str, Any], ...]] = ()
+
+    def purify(self, x: Images, noise: Noise) -> Images:
+        """Map images (n, 3, h, w) in [0, 1] to images of the same shape; range is enforced by the caller."""
+        raise NotImplementedError(f"{self.name} defines build instead of purify")
+
+    def build(self, device: str = "cpu", target: Callable[[Images], Tensor] | None = None) -> Purifier:
+        """Load what is needed and return the module ``forward(x, noise) -> x``.
+
+        Args:
+            device: where its networks live.
+            target: the protected model, for purifiers that declare ``needs_target``.
+        """
+        from lustral.purifiers.module import Purifier
+
+        return Purifier(self, self.purify)
