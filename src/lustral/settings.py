@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import difflib
 import hashlib
 import json
 import re
+from collections.abc import Mapping
 from fractions import Fraction
-from typing import Annotated, Any, ClassVar, Self
+from typing import Annotated, Any, ClassVar, Self, TypeVar
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, ValidationError
 
-__all__ = ["Number", "Settings", "SettingsError", "canonical", "digest", "parse_number", "parse_spec"]
+__all__ = ["Number", "Settings", "SettingsError", "canonical", "choose", "digest", "parse_number", "parse_spec"]
 
 _FRACTION = re.compile(r"[-+]?\d+(\.\d+)?\s*/\s*\d+(\.\d+)?")
 
@@ -32,6 +34,8 @@ def parse_number(value: object) -> object:
         return float(over / under)
     return value
 
+
+Family = TypeVar("Family", bound="Settings")
 
 Number = Annotated[float, BeforeValidator(parse_number)]
 """A float that people may write as a fraction of the 8-bit range, as in ``8/255``."""
@@ -87,6 +91,33 @@ def parse_spec(text: str) -> tuple[str, dict[str, str]]:
             raise SettingsError(f"expected key=value after {name!r}, got {item!r} in {text!r}")
         fields[key.strip()] = value.strip()
     return name.strip(), fields
+
+
+def choose(value: object, known: Mapping[str, type[Family]], what: str) -> Family:
+    """Settings of one family from what people type, from JSON, or as they are.
+
+    Args:
+        value: ``"name:key=value"``, ``{"name": ..., settings}``, or finished settings.
+        known: the family's dictionary, such as ``PURIFIERS``.
+        what: "purifier", "attack" ..., for the error.
+
+    Raises:
+        SettingsError: unknown name (the known ones are listed), unknown setting or bad value.
+    """
+    if isinstance(value, Settings) and any(type(value) is cls for cls in known.values()):
+        return value  # pyright: ignore[reportReturnType] its class is one of the family
+    if isinstance(value, str):
+        name, fields = parse_spec(value)
+    elif isinstance(value, Mapping) and "name" in value:
+        fields: Mapping[str, Any] = {str(key): field for key, field in value.items() if key != "name"}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
+        name = str(value["name"])  # pyright: ignore[reportUnknownArgumentType]
+    else:
+        raise SettingsError(f'expected a {what} as "name:key=value" or {{"name": ..., settings}}, got {value!r}')
+    if name not in known:
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f" (did you mean {close[0]!r}?)" if close else ""
+        raise SettingsError(f"unknown {what} {name!r}{hint}; known {what}s: {', '.join(sorted(known))}")
+    return known[name].make(**fields)
 
 
 def canonical(value: object) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from collections.abc import Mapping
 from typing import Any
 
@@ -22,7 +21,7 @@ from lustral.purifiers.random_rotate import RandomRotate
 from lustral.purifiers.resize import Resize
 from lustral.purifiers.unsharp import Unsharp
 from lustral.purifiers.upscale import Upscale
-from lustral.settings import SettingsError, parse_spec
+from lustral.settings import choose
 
 __all__ = [
     "JPEG",
@@ -83,22 +82,6 @@ def parse_purifier(value: str | Mapping[str, Any] | PurifierSettings) -> Purifie
     >>> parse_purifier("jpeg:quality=75 | flip").to_json()["parts"][1]
     {'name': 'flip', 'axes': 'both'}
     """
-    if isinstance(value, PurifierSettings):
-        return value
-    if isinstance(value, str):
-        pieces = value.split("|")
-        if len(pieces) > 1:
-            return Chain(parts=tuple(parse_purifier(piece) for piece in pieces))
-        name, fields = parse_spec(value)
-        return _class(name).make(**fields)
-    if not isinstance(value, Mapping) or "name" not in value:  # pyright: ignore[reportUnnecessaryIsInstance] comes from files
-        raise SettingsError(f'a purifier is "name:key=value" or {{"name": ..., settings}}, got {value!r}')
-    return _class(value["name"]).make(**{key: field for key, field in value.items() if key != "name"})
-
-
-def _class(name: object) -> type[PurifierSettings]:
-    if isinstance(name, str) and name in PURIFIERS:
-        return PURIFIERS[name]
-    close = difflib.get_close_matches(str(name), PURIFIERS, n=1)
-    hint = f" (did you mean {close[0]!r}?)" if close else ""
-    raise SettingsError(f"unknown purifier {name!r}{hint}; known purifiers: {', '.join(sorted(PURIFIERS))}")
+    if isinstance(value, str) and "|" in value:
+        return Chain(parts=tuple(parse_purifier(piece.strip()) for piece in value.split("|")))
+    return choose(value, PURIFIERS, "purifier")

@@ -1,0 +1,50 @@
+# Two commands do everything: `make demo` and `make test`. Both create .venv if it is absent.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+LINKS ?=
+export OMP_NUM_THREADS ?= 1
+export OMP_WAIT_POLICY ?= PASSIVE
+ifeq ($(origin LUSTRAL_DATA), undefined)
+ifneq ($(wildcard ../shared/data/.),)
+export LUSTRAL_DATA := $(abspath ../shared/data)
+endif
+endif
+
+.PHONY: demo test check golden torture benchmark docs clean
+
+demo: $(STAMP)
+	$(BIN)/lustral run recipes/demo.toml --out runs/demo --workers 2
+
+test: $(STAMP)
+	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+check: $(STAMP)
+	$(BIN)/ruff format --check src tests benchmarks
+	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -n 2
+	$(MAKE) docs
+
+golden: $(STAMP)
+	$(BIN)/python -m tests.golden
+
+torture: $(STAMP)
+	$(BIN)/python -m tests.torture --kills 200
+
+benchmark: $(STAMP)
+	$(BIN)/python benchmarks/attack_overhead.py
+
+docs: $(STAMP)
+	$(BIN)/pip install -q -c constraints.txt -e ".[docs]"
+	$(BIN)/sphinx-build -q -W -b html docs docs/_build
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -q -c constraints.txt -e ".[dev]"
+	touch $(STAMP)
+
+clean:
+	rm -rf $(VENV) runs docs/_build

@@ -1,0 +1,170 @@
+"""What attacks cost beyond the network passes they need.
+
+    python benchmarks/attack_overhead.py [--rounds 9] [--out benchmarks/results/attack_overhead.json]
+
+Attack and bare passes alternate in one single-threaded process and are timed in processor time, so that
+other work on the machine touches both alike; the figure is the median of the paired ratios. The
+network's parameters stay unfrozen on both sides. The process starts itself anew with an allocator that
+keeps freed memory: otherwise page faults, which come and go with the heap's layout, are half of the figure.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import statistics
+import sys
+import time
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from lustral.attacks import APGD, PGD, Access, AttackSettings, Square
+from lustral.attacks.goals import Misclassify
+from lustral.attacks.oracle import Oracle
+from lustral.nets.residual import ResidualClassifier
+from lustral.seeds import Noise
+
+BATCH, SIDE, WIDTHS, FALLING = 32, 32, (16, 32, 64), 0.8
+LIMITS = {"pgd_40": 1.10, "apgd_50": 1.10, "pgd_40_80_percent_fall": 0.60, "square_200": 1.15, "square_l2_200": 1.15}
+ENVIRONMENT = {
+    "OMP_NUM_THREADS": "1",
+    "OMP_WAIT_POLICY": "PASSIVE",
+    "MALLOC_TRIM_THRESHOLD_": "1000000000",
+    "MALLOC_MMAP_THRESHOLD_": "1000000000",
+}
+
+
+class Sure(nn.Module):
+    """A network whose class 0 is out of reach of any attack, for images whose first pixel is bright red."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+
+    def forward(self, x: Tensor) -> Tensor:
+        logits = self.network(x)
+        ahead = functional.pad((x[:, 0, 0, :1].detach() > 0.5).to(x) * 1e3, (0, logits.shape[1] - 1))
+        return logits + ahead
+
+
+def problem() -> tuple[nn.Module, Tensor, Tensor]:
+    """An untrained network, random 8-bit images, and labels that ``FALLING`` of the images lose at the first step."""
+    generator = torch.Generator().manual_seed(0)
+    network = ResidualClassifier(10, WIDTHS).eval()
+    with torch.no_grad():
+        for weight in network.parameters():
+            if weight.ndim > 1:
+                weight.normal_(0, (2 / weight[0].numel()) ** 0.5, generator=generator)
+    x = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), generator=generator).float() / 255
+    safe = torch.arange(BATCH) >= round(FALLING * BATCH)
+    x[:, 0, 0, 0] = torch.where(safe, 1.0, 0.0)
+    with torch.no_grad():
+        labels = torch.where(safe, 0, network(x).argmin(1))
+    return Sure(network), x, labels
+
+
+def attack(network: nn.Module, x: Tensor, labels: Tensor, settings: AttackSettings) -> Oracle:
+    """Run one attack on the undefended network and return its oracle."""
+    keys = [str(row) for row in range(len(x))]
+    access = Access(knowledge="scores" if settings.needs == "scores" else "exact")
+    oracle = Oracle(network, Misclassify(labels), x, Noise(0, "oracle", keys), access, ball=settings.ball())
+    settings.run(oracle, x, Noise(0, "attack", keys))
+    return oracle
+
+
+def bare_gradients(network: nn.Module, x: Tensor, labels: Tensor, count: int) -> None:
+    """``count`` forward and backward passes to the image, nothing else."""
+    for _ in range(count):
+        leaf = x.detach().requires_grad_()
+        torch.autograd.grad(functional.cross_entropy(network(leaf), labels, reduction="sum"), leaf)
+
+
+@torch.no_grad()
+def bare_forwards(network: nn.Module, x: Tensor, labels: Tensor, count: int) -> None:
+    """``count`` forward passes, nothing else."""
+    for _ in range(count):
+        network(x)
+
+
+def seconds(work: Callable[[], object]) -> float:
+    """Processor time of one call."""
+    start = time.process_time()
+    work()
+    return time.process_time() - start
+
+
+def compare(one: Callable[[], object], other: Callable[[], object], rounds: int) -> dict[str, float]:
+    """Median and quartiles of the ratios of ``one`` to ``other``, measured in turns after a warm-up of each."""
+    one(), other()
+    ratios: list[float] = []
+    for turn in range(rounds):
+        first = seconds(one) if turn % 2 else 0.0
+        under = seconds(other)
+        ratios.append((first or seconds(one)) / under)
+    low, middle, high = statistics.quantiles(ratios, n=4)
+    return {"ratio": round(middle, 4), "lower_quartile": round(low, 4), "upper_quartile": round(high, 4)}
+
+
+def measure(rounds: int) -> dict[str, dict[str, float]]:
+    """All comparisons, each with its limit."""
+    network, x, labels = problem()
+    cases: dict[str, tuple[AttackSettings, Callable[[nn.Module, Tensor, Tensor, int], None], int]] = {
+        "pgd_40": (PGD(steps=40), bare_gradients, 40),
+        "apgd_50": (APGD(steps=50), bare_gradients, 50),
+        "pgd_40_80_percent_fall": (PGD(steps=40, early_stop=True), bare_gradients, 40),
+        "square_200": (Square(queries=200, early_stop=False), bare_forwards, 200),
+        "square_l2_200": (Square(norm="l2", epsilon=0.5, queries=200, early_stop=False), bare_forwards, 200),
+    }
+    found: dict[str, dict[str, float]] = {}
+    for name, (settings, bare, count) in cases.items():
+        oracle = attack(network, x, labels, settings)
+        figures = compare(
+            lambda settings=settings: attack(network, x, labels, settings),
+            lambda bare=bare, count=count: bare(network, x, labels, count),
+            rounds,
+        )
+        stopped = float((oracle.queries < oracle.queries.max()).float().mean())
+        found[name] = {**figures, "limit": LIMITS[name], "stopped_early": round(stopped, 3)}
+    return found
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="paired measurements per figure")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "attack_overhead.json")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    report = {
+        "benchmark": "attack_overhead",
+        "setting": f"ResidualClassifier {WIDTHS}, {BATCH} images of {SIDE} x {SIDE}, parameters unfrozen",
+        "measured": "processor time, median of paired ratios over bare passes",
+        "rounds": options.rounds,
+        "environment": {
+            "python": platform.python_version(),
+            "torch": str(torch.__version__),
+            "machine": platform.machine(),
+            "system": platform.system(),
+            "processors": os.cpu_count(),
+            "threads": torch.get_num_threads(),
+            "load_before": round(os.getloadavg()[0], 2),
+            "variables": ENVIRONMENT,
+        },
+        "results": measure(options.rounds),
+    }
+    options.out.parent.mkdir(parents=True, exist_ok=True)
+    text = json.dumps(report, indent=1) + "\n"
+    options.out.write_text(text)
+    sys.stdout.write(text)
+
+
+if __name__ == "__main__":
+    if any(os.environ.get(key) != value for key, value in ENVIRONMENT.items()):
+        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+    main()

@@ -1,0 +1,87 @@
+"""All attacks. To add one: write a file, add one line here, add one golden value."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from lustral.attacks.apgd import APGD
+from lustral.attacks.base import Access, AttackSettings
+from lustral.attacks.fgsm import FGSM
+from lustral.attacks.ifgsm import IFGSM
+from lustral.attacks.pgd import PGD
+from lustral.attacks.random_search import RandomSearch
+from lustral.attacks.square import Square
+from lustral.settings import SettingsError, parse_spec
+
+__all__ = [
+    "APGD",
+    "ATTACKS",
+    "FGSM",
+    "IFGSM",
+    "PGD",
+    "Access",
+    "AttackSettings",
+    "RandomSearch",
+    "Square",
+    "parse_access",
+    "parse_attack",
+]
+
+ATTACKS: dict[str, type[AttackSettings]] = {
+    cls.name: cls
+    for cls in (
+        RandomSearch,
+        FGSM,
+        IFGSM,
+        PGD,
+        APGD,
+        Square,
+    )
+}
+
+
+def _split(value: str | Mapping[str, Any], kind: str, key: str) -> tuple[str, dict[str, Any]]:
+    """Name and fields of a spec string, or of a mapping whose ``key`` holds the name."""
+    if isinstance(value, str):
+        return parse_spec(value)
+    fields = dict(value)
+    if key not in fields:
+        raise SettingsError(f"{kind} needs the key {key!r}, got the keys {', '.join(map(str, fields)) or 'none'}")
+    return str(fields.pop(key)), fields
+
+
+def parse_attack(value: str | Mapping[str, Any] | AttackSettings) -> AttackSettings:
+    """Read an attack as people type it, as recipes store it, or as it is.
+
+    Raises:
+        SettingsError: unknown attack (the known ones are listed), unknown setting or bad value.
+
+    >>> parse_attack("pgd:epsilon=8/255,steps=40").steps
+    40
+    >>> parse_attack({"name": "fgsm", "epsilon": "4/255"}) == FGSM(epsilon=4 / 255)
+    True
+    """
+    if isinstance(value, AttackSettings):
+        return value
+    name, fields = _split(value, "an attack", "name")
+    if name not in ATTACKS:
+        raise SettingsError(f"unknown attack {name!r}; known attacks: {', '.join(sorted(ATTACKS))}")
+    return ATTACKS[name].make(**fields)
+
+
+def parse_access(value: str | Mapping[str, Any] | Access) -> Access:
+    """Read a threat model: ``blind``, ``exact:eot=20``, or a mapping of the fields of ``Access``.
+
+    Raises:
+        SettingsError: unknown knowledge (the known kinds are listed), unknown setting or bad value.
+
+    >>> parse_access("exact:eot=20").eot
+    20
+    """
+    if isinstance(value, Access):
+        return value
+    if not isinstance(value, str):
+        value = {key: field for key, field in value.items() if key != "name"}
+    knowledge, fields = _split(value, "access", "knowledge")
+    return Access.make(knowledge=knowledge, **fields)

@@ -1,0 +1,310 @@
+"""Carry out one cell: build what it names, attack, score on fresh draws, and return rows."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import json
+import resource
+import time
+import zlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+import torch
+from PIL import Image
+from torch import nn
+
+from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
+from lustral.attacks.goals import Goal, Misclassify, MoveScore
+from lustral.bench.cell import CellResult
+from lustral.bench.plan import Cell
+from lustral.bench.protocol import answers, attack_images, draw_outputs, score_noise, verdicts
+from lustral.data import parse_data
+from lustral.data.base import ImageSet
+from lustral.measures.fidelity import psnr, ssim_gaussian
+from lustral.purifiers import PurifierSettings, parse_purifier
+from lustral.seeds import Noise
+from lustral.settings import canonical
+from lustral.targets import TargetSettings, parse_target
+from lustral.tensors import Images, from_uint8, to_uint8
+
+__all__ = ["execute", "unpack_images"]
+
+Columns = dict[str, list[Any]]
+TRACE_TAIL = 10  # I4 looks at what the last ten questions still gained
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """The images of a cell, padded to the chunk size, and how many of them are real."""
+
+    x: Images
+    ids: tuple[str, ...]
+    truth: np.ndarray[Any, Any]
+    real: int
+
+
+def _plain(settings: Mapping[str, Any]) -> str:
+    """Settings without the code versions that only belong to the id, as a cache key."""
+    return canonical({key: value for key, value in settings.items() if key != "versions"})
+
+
+@lru_cache(maxsize=4)
+def _data(text: str) -> ImageSet:
+    return parse_data(json.loads(text)).load()
+
+
+@lru_cache(maxsize=4)
+def _target(text: str, device: str) -> tuple[TargetSettings, nn.Module]:
+    settings = parse_target(json.loads(text))
+    return settings, settings.build(device)
+
+
+@lru_cache(maxsize=4)
+def _purifier(text: str, target: str, device: str) -> tuple[PurifierSettings, nn.Module]:
+    settings = parse_purifier(json.loads(text))
+    return settings, settings.build(device, _target(target, device)[1] if settings.needs_target else None)
+
+
+def _module_digest(settings: PurifierSettings, module: nn.Module) -> str:
+    """What a purifier is: its settings and every weight of its networks."""
+    hasher = hashlib.sha256(canonical(settings.to_json()).encode())
+    for name, value in sorted(module.state_dict().items()):
+        hasher.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
+    return hasher.hexdigest()[:32]
+
+
+def _read_chunk(cell: Cell) -> _Chunk:
+    settings = cell.settings
+    images = _data(_plain(settings["data"])).take(range(settings["start"], settings["stop"]))
+    if images.fingerprint() != settings["data_digest"]:
+        raise ValueError(f"the images of {images.name} changed since the plan was made; run the command again")
+    missing = settings["chunk"] - len(images)
+    x = from_uint8(images.stack())
+    if missing:
+        # Results depend on the batch shape, so a short last chunk is filled with copies that are thrown away.
+        x = torch.cat([x, x[:1].expand(missing, -1, -1, -1)])
+    ids = (*images.ids, *(f"padding/{row}" for row in range(missing)))
+    truth = np.concatenate([images.truth, np.repeat(images.truth[:1], missing)])
+    return _Chunk(x.to(settings["device"]), ids, truth, len(images))
+
+
+def execute(cell: Cell, inputs: Mapping[str, CellResult]) -> CellResult:
+    """Carry out ``cell``.
+
+    Args:
+        cell: from a plan.
+        inputs: results of the cells that ``cell.needs`` names.
+
+    Returns:
+        One row per image, in the order of ``cell.settings["images"]``.
+    """
+    started = time.perf_counter()
+    steps = {"clean": _clean, "attack": _attack, "score": _score, "adaptive": _adaptive}
+    chunk = _read_chunk(cell)
+    columns, facts = steps[cell.kind](cell, chunk, inputs)
+    columns = {"image": list(chunk.ids), "truth": [float(v) for v in chunk.truth], **columns}
+    columns = {name: values[: chunk.real] for name, values in columns.items()}
+    each = (time.perf_counter() - started) / chunk.real
+    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    columns |= {"seconds": [each] * chunk.real, "peak_memory": [peak] * chunk.real}
+    return CellResult(columns, facts)
+
+
+def _built(cell: Cell) -> tuple[TargetSettings, nn.Module]:
+    return _target(_plain(cell.settings["target"]), cell.settings["device"])
+
+
+def _built_purifier(cell: Cell, settings: Mapping[str, Any]) -> tuple[PurifierSettings, nn.Module]:
+    return _purifier(_plain(settings), _plain(cell.settings["target"]), cell.settings["device"])
+
+
+def _clean(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
+    target_settings, target = _built(cell)
+    purifier_settings, purifier = _built_purifier(cell, cell.settings["defence"])
+    with torch.no_grad():
+        started = time.perf_counter()
+        bare = target(chunk.x)
+        bare_seconds = time.perf_counter() - started
+    draws = cell.settings["draws"]
+    noise = score_noise(cell.settings["seed"], chunk.ids, attacked=False)
+    outputs, purified, seconds = draw_outputs(target, purifier, chunk.x, noise, draws)
+    kind = target_settings.kind
+    said = answers(kind, outputs.flatten(0, 1)).unflatten(0, (len(chunk.ids), draws))
+    truth = torch.as_tensor(chunk.truth, device=said.device).double()
+    correct = said == truth[:, None] if kind == "classifier" else torch.ones_like(said, dtype=torch.bool)
+    columns: Columns = {
+        "bare_clean": answers(kind, bare).tolist(),
+        "purified_clean": said.tolist(),
+        "correct": correct.tolist(),
+        **_fidelity("clean", purified, chunk.x),
+        "picture_clean": _pictures(chunk.x, cell.settings["pictures"]),
+        "picture_purified_clean": _pictures(purified, cell.settings["pictures"]),
+    }
+    facts = {
+        "score_purifier": _module_digest(purifier_settings, purifier),
+        "gradient": purifier_settings.gradient,
+        "is_random": purifier_settings.is_random,
+        "passes": purifier_settings.passes,
+        "timing": {
+            "purify_milliseconds": 1000 * seconds / (draws * len(chunk.ids)),
+            "target_milliseconds": 1000 * bare_seconds / len(chunk.ids),
+        },
+    }
+    return columns, facts
+
+
+def _goal(settings: TargetSettings, chunk: _Chunk, reference: list[float] | None) -> Goal:
+    """What the attacker wants; ``reference`` are clean scores of the attacked system, padded with the first."""
+    device = chunk.x.device
+    if settings.kind == "classifier":
+        return Misclassify(torch.as_tensor(chunk.truth, device=device))
+    assert reference is not None
+    values = torch.tensor(reference, dtype=torch.float32, device=device)
+    padding = values[:1].expand(len(chunk.ids) - len(values))
+    low, high = settings.range
+    sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
+    return MoveScore(torch.cat([values, padding]), low, high, sign, settings.success)
+
+
+def _attack(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
+    target_settings, target = _built(cell)
+    reference = None
+    if target_settings.kind == "quality":
+        with torch.no_grad():
+            reference = target(chunk.x).tolist()
+    columns, _ = _run_attack(cell, chunk, _goal(target_settings, chunk, reference), None)
+    return columns, {}
+
+
+def _adaptive(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
+    target_settings, _ = _built(cell)
+    purifier_settings, purifier = _built_purifier(cell, cell.settings["defence"])
+    goal = _goal(target_settings, chunk, _reference(cell, inputs))
+    columns, adversarial = _run_attack(cell, chunk, goal, purifier)
+    scores, facts = _score_images(cell, chunk, goal, adversarial)
+    differentiated = cell.settings["access"].get("surrogate")
+    if cell.settings["access"]["knowledge"] == "surrogate" and differentiated:
+        purifier_settings, purifier = _built_purifier(cell, differentiated)
+    facts["attack_purifier"] = _module_digest(purifier_settings, purifier)
+    return columns | scores, facts
+
+
+def _reference(cell: Cell, inputs: Mapping[str, CellResult]) -> list[float]:
+    """Mean score of the purified clean images, from the clean cell."""
+    for needed in cell.needs:
+        if "purified_clean" in inputs[needed].columns:
+            return [float(np.mean(values)) for values in inputs[needed].columns["purified_clean"]]
+    raise ValueError(f"cell {cell.id} needs the clean cell of its defence")
+
+
+def _run_attack(
+    cell: Cell, chunk: _Chunk, goal: Goal, purifier: Callable[[Images, Noise], Images] | None
+) -> tuple[Columns, Images]:
+    attack: AttackSettings = parse_attack(_without_versions(cell.settings["attack"]))
+    access: Access = parse_access(_without_versions(cell.settings["access"]))
+    target_settings, target = _built(cell)
+    surrogate = _built_purifier(cell, access.surrogate)[1] if access.surrogate else None
+    chosen, oracle = attack_images(
+        attack,
+        access,
+        target,
+        goal,
+        chunk.x,
+        seed=cell.settings["seed"],
+        ids=chunk.ids,
+        purifier=purifier,
+        surrogate=surrogate,
+        selection_draws=cell.settings["selection_draws"],
+    )
+    with torch.no_grad():
+        bare = answers(target_settings.kind, target(chosen.x))
+    shift = (chosen.x - chunk.x).flatten(1)
+    tail = oracle.trace[-TRACE_TAIL - 1] if len(oracle.trace) > TRACE_TAIL else oracle.trace[0]
+    height, width = chunk.x.shape[2:]
+    n = len(chunk.ids)
+    columns: Columns = {
+        "adversarial": _pack(chosen.x),
+        "height": [height] * n,
+        "width": [width] * n,
+        "bare_attacked": bare.tolist(),
+        "attack_rate": chosen.rate.tolist(),
+        "final_rate": chosen.final_rate.tolist(),
+        "rescued": chosen.rescued.tolist(),
+        "linf_float": (chosen.unrounded - chunk.x).flatten(1).abs().amax(1).double().tolist(),
+        "linf": shift.abs().amax(1).double().tolist(),
+        "l2": shift.norm(dim=1).double().tolist(),
+        **_fidelity("attack", chosen.x, chunk.x),
+        "queries": oracle.queries.tolist(),
+        "gradients": oracle.gradients.tolist(),
+        "dead_start": oracle.dead[:, 0].tolist(),
+        "dead_tenth": oracle.dead[:, 1].tolist(),
+        "trace_first": oracle.trace[0].double().tolist(),
+        "trace_early": tail.double().tolist(),
+        "trace_last": oracle.trace[-1].double().tolist(),
+        "picture_attacked": _pictures(chosen.x, cell.settings["pictures"]),
+    }
+    return columns, chosen.x
+
+
+def _without_versions(values: Mapping[str, Any]) -> dict[str, Any]:
+    return {key: value for key, value in values.items() if key != "versions"}
+
+
+def _score(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
+    target_settings, _ = _built(cell)
+    attacked = next(result for result in inputs.values() if "adversarial" in result.columns)
+    images = unpack_images(attacked.columns)
+    padding = np.repeat(images[:1], len(chunk.ids) - len(images), axis=0)
+    adversarial = from_uint8(np.concatenate([images, padding])).to(chunk.x.device)
+    goal = _goal(target_settings, chunk, _reference(cell, inputs))
+    return _score_images(cell, chunk, goal, adversarial)
+
+
+def _score_images(cell: Cell, chunk: _Chunk, goal: Goal, adversarial: Images) -> tuple[Columns, dict[str, Any]]:
+    """Second phase: fresh draws that no attack has seen (but the one whose threat model knows them)."""
+    target_settings, target = _built(cell)
+    purifier_settings, purifier = _built_purifier(cell, cell.settings["defence"])
+    draws = 1 if cell.settings["access"]["knowledge"] == "known_noise" else cell.settings["draws"]
+    noise = score_noise(cell.settings["seed"], chunk.ids, attacked=True)
+    outputs, purified, _ = draw_outputs(target, purifier, adversarial, noise, draws)
+    columns: Columns = {
+        "purified_attacked": answers(target_settings.kind, outputs.flatten(0, 1)).unflatten(0, (-1, draws)).tolist(),
+        "broken": verdicts(goal, outputs).tolist(),
+        **_fidelity("attacked", purified, chunk.x),
+        "picture_purified_attacked": _pictures(purified, cell.settings["pictures"]),
+    }
+    return columns, {"score_purifier": _module_digest(purifier_settings, purifier)}
+
+
+def _fidelity(name: str, x: Images, reference: Images) -> Columns:
+    """PSNR and Gaussian-window SSIM of 8-bit images per image."""
+    first = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
+    second = to_uint8(reference).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
+    return {f"psnr_{name}": psnr(first, second).tolist(), f"ssim_{name}": ssim_gaussian(first, second).tolist()}
+
+
+def _pack(x: Images) -> list[bytes]:
+    images = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()
+    return [zlib.compress(np.ascontiguousarray(image).tobytes()) for image in images]
+
+
+def unpack_images(columns: Mapping[str, list[Any]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
+    """The adversarial images of a cell as uint8 (n, h, w, 3)."""
+    shape = (columns["height"][0], columns["width"][0], 3)
+    return np.stack(
+        [np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(shape) for packed in columns["adversarial"]]
+    )
+
+
+def _pictures(x: Images, count: int) -> list[bytes | None]:
+    pictures: list[bytes | None] = [None] * len(x)
+    for row, image in enumerate(to_uint8(x[:count]).permute(0, 2, 3, 1).cpu().numpy()):
+        stream = io.BytesIO()
+        Image.fromarray(image).save(stream, format="PNG")
+        pictures[row] = stream.getvalue()
+    return pictures

@@ -1,0 +1,101 @@
+"""The extra attacks by which an attack is examined. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator
+from typing import Any, NamedTuple
+
+from lustral.attacks import ATTACKS, Access, AttackSettings
+from lustral.purifiers import PurifierSettings
+
+__all__ = ["Check", "checks"]
+
+LENGTHS = ("steps", "queries", "draws")
+GRADIENTS = ("exact", "surrogate", "known_noise", "bpda")
+
+
+class Check(NamedTuple):
+    """An extra attack that an indicator asks for."""
+
+    role: str
+    attack: AttackSettings
+    access: Access
+
+
+def checks(attack: AttackSettings, access: Access, defence: PurifierSettings, known: Collection[str]) -> list[Check]:
+    """Extra attacks that the plan makes, on the first images of a suite, to examine ``attack``.
+
+    Cost in units of the main attack on the same images: I4 2, I8 1 + 1, I9 1, I11 about 1 for BPDA (less, as
+    it does not go back through the purifier) and ``2 / steps`` for FGSM, I10 about 2/3 (``2 * steps`` forward
+    passes, where a step of the main attack is about three), I12 100 forward passes; for random defences also
+    I5 2 + ``1 / eot`` and I7 ``1 / eot``. In all about 7 for a deterministic and 10 for a random defence.
+
+    Args:
+        attack: the main attack of the suite.
+        access: its threat model against this defence.
+        defence: what it attacks.
+        known: names of attacks that the suite runs anyway.
+    """
+    return [
+        *_longer(attack, access),
+        Check("I8:half", _resized(attack, attack.epsilon / 2), access),
+        Check("I8:double", _resized(attack, attack.epsilon * 2), access),
+        Check("I9:unbounded", _unbounded(attack), access),
+        *_other_attackers(attack, access, defence, known),
+        *(_other_draws(attack, access) if defence.is_random and access.is_adaptive else ()),
+    ]
+
+
+def _resized(attack: AttackSettings, epsilon: float) -> AttackSettings:
+    """The same attack in another ball; a step length that was given grows with it."""
+    changes: dict[str, Any] = {"epsilon": epsilon}
+    step = getattr(attack, "step", None)
+    if step is not None:
+        changes["step"] = step * epsilon / attack.epsilon
+    return attack.model_copy(update=changes)
+
+
+def _unbounded(attack: AttackSettings) -> AttackSettings:
+    """Any image of [0, 1] lies within Linf distance 1, whatever the norm of the attack."""
+    free = {"step": None} if "step" in type(attack).model_fields else {}
+    return attack.model_copy(update={"norm": "linf", "epsilon": 1.0, **free})
+
+
+def _with(access: Access, factor: int = 1, **changes: Any) -> Access:
+    """Another threat model whose budget allows ``factor`` times the passes."""
+    budget = None if access.budget is None else access.budget * factor
+    return access.model_copy(update={"budget": budget, **changes})
+
+
+def _longer(attack: AttackSettings, access: Access) -> Iterator[Check]:
+    for name in LENGTHS:
+        if name in type(attack).model_fields:
+            longer = attack.model_copy(update={name: 2 * getattr(attack, name)})
+            yield Check("I4:doubled", longer, _with(access, 2))
+            return
+
+
+def _other_attackers(
+    attack: AttackSettings, access: Access, defence: PurifierSettings, known: Collection[str]
+) -> Iterator[Check]:
+    ball: dict[str, Any] = {"norm": attack.norm, "epsilon": attack.epsilon}
+    scores = _with(access, knowledge="scores", surrogate=None)
+    if attack.needs == "gradients" and access.knowledge != "scores":
+        yield Check("I11:fgsm", ATTACKS["fgsm"].make(**ball), access)
+    if attack.needs == "gradients" and access.knowledge in GRADIENTS:
+        if defence.name != "identity" and access.knowledge != "bpda":
+            yield Check("I11:bpda", attack, _with(access, knowledge="bpda", surrogate=None))
+        if "square" not in known:
+            queries = 2 * max(50, getattr(attack, "steps", 0))
+            yield Check("I10:square", ATTACKS["square"].make(queries=queries, **ball), scores)
+    if "random_noise" not in known and access.is_adaptive:
+        yield Check("I12:noise", ATTACKS["random_noise"].make(**ball), scores)
+
+
+def _other_draws(attack: AttackSettings, access: Access) -> Iterator[Check]:
+    if access.knowledge != "known_noise":
+        yield Check("I5:eot", attack, _with(access, 2, eot=2 * access.eot))
+        if access.eot > 1:
+            yield Check("I5:single", attack, _with(access, eot=1))
+    if access.knowledge == "exact":
+        yield Check("I7:known", attack, _with(access, knowledge="known_noise", eot=1))

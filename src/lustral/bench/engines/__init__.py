@@ -1,0 +1,1 @@
+"""Ways to carry out cells: on this machine, and later through Ray or Slurm."""

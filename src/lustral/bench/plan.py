@@ -1,0 +1,171 @@
+"""From a recipe to the list of cells, deterministic and without torch."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from lustral.attacks import Access
+from lustral.bench.indicators import checks
+from lustral.bench.recipe import AttackLine, Recipe, Suite
+from lustral.data.base import ImageSet
+from lustral.purifiers import PURIFIERS, PurifierSettings
+from lustral.settings import Settings, digest
+
+__all__ = ["Cell", "Kind", "Plan", "make_plan"]
+
+Kind = Literal["clean", "attack", "score", "adaptive"]
+
+LAYOUT = 1
+"""Raised when the columns of stored cells change meaning."""
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One chunk of one kind of work, stored as one file.
+
+    Attributes:
+        id: hash of ``settings``; nothing else identifies a cell.
+        kind: "clean" (purify clean images), "attack" (attack the bare target), "score" (put such images
+            before a defence) or "adaptive" (attack through the defence and score).
+        suite: name of the suite that first asked for it.
+        settings: everything that the result depends on, as JSON.
+        needs: ids of cells whose results it reads.
+        role: "main", or the indicator that asked for it, such as "I9:unbounded".
+        label: name of the attack in tables; empty for clean cells.
+    """
+
+    id: str
+    kind: Kind
+    suite: str
+    settings: dict[str, Any] = field(hash=False)
+    needs: tuple[str, ...] = ()
+    role: str = "main"
+    label: str = ""
+
+
+@dataclass(frozen=True)
+class Plan:
+    """All cells of a recipe, each after those it needs, grouped so that built models can be reused."""
+
+    recipe: Recipe
+    cells: tuple[Cell, ...]
+
+
+def _identity(settings: Settings) -> dict[str, Any]:
+    """Settings with the code version of the method and of every part of a composition."""
+    values = settings.to_json()
+    return {**values, "versions": {settings.name: settings.version} | dict(_part_versions(values))}
+
+
+def _part_versions(value: object) -> Iterator[tuple[str, int]]:
+    if isinstance(value, dict):
+        name = value.get("name")  # pyright: ignore[reportUnknownVariableType]
+        if isinstance(name, str) and name in PURIFIERS:
+            yield name, PURIFIERS[name].version
+        for inner in value.values():  # pyright: ignore[reportUnknownVariableType]
+            yield from _part_versions(inner)  # pyright: ignore[reportUnknownArgumentType]
+    elif isinstance(value, list | tuple):
+        for inner in value:  # pyright: ignore[reportUnknownVariableType]
+            yield from _part_versions(inner)  # pyright: ignore[reportUnknownArgumentType]
+
+
+def make_plan(recipe: Recipe) -> Plan:
+    """List the cells of a recipe; reads the data sets to fix their content in the ids."""
+    cells: dict[str, Cell] = {}
+    for suite in recipe.suite:
+        for cell in _suite_cells(recipe, suite):
+            cells.setdefault(cell.id, cell)  # a check that equals a main cell is not made twice
+    return Plan(recipe, tuple(cells.values()))
+
+
+def _suite_cells(recipe: Recipe, suite: Suite) -> Iterator[Cell]:
+    images = suite.data.load()
+    starts = range(0, len(images), recipe.chunk)
+    common = {start: _common(recipe, suite, images, start) for start in starts}
+    blind = [line for line in suite.attack if not line.access.is_adaptive]
+    attacks = {
+        (line.label, start): _make(recipe, suite, "attack", common[start], line=line, start=start)
+        for line in blind
+        for start in starts
+    }
+    yield from attacks.values()
+    for defence in suite.all_defences:
+        cleans = {start: _make(recipe, suite, "clean", common[start], defence=defence, start=start) for start in starts}
+        yield from cleans.values()
+        for line in blind:
+            for start in starts:
+                needs = (attacks[line.label, start].id, cleans[start].id)
+                yield _make(recipe, suite, "score", common[start], defence=defence, line=line, needs=needs, start=start)
+        for role, line, limit in _adaptive_lines(recipe, suite, defence):
+            for start in starts:
+                if start < limit:
+                    needs = (cleans[start].id,)
+                    yield _make(
+                        recipe, suite, "adaptive", common[start], defence=defence, line=line, needs=needs, role=role,
+                        start=start,
+                    )  # fmt: skip
+
+
+def _adaptive_lines(recipe: Recipe, suite: Suite, defence: PurifierSettings) -> Iterator[tuple[str, AttackLine, int]]:
+    everything = 1 << 62
+    for line in suite.attack:
+        if line.access.is_adaptive:
+            yield "main", line, everything
+        if line.main and recipe.protocol.checks:
+            known = {other.attack.name for other in suite.attack}
+            for check in checks(line.attack, _effective(line.access, defence), defence, known):
+                label = f"{line.label} [{check.role}]"
+                extra = AttackLine(label=label, attack=check.attack, access=check.access)
+                yield check.role, extra, recipe.protocol.check_images
+
+
+def _effective(access: Access, defence: PurifierSettings) -> Access:
+    """A defence without randomness has one draw; averaging copies of it would only cost time."""
+    return access if defence.is_random else access.model_copy(update={"eot": 1})
+
+
+def _common(recipe: Recipe, suite: Suite, images: ImageSet, start: int) -> dict[str, Any]:
+    part = images.take(range(start, min(start + recipe.chunk, len(images))))
+    return {
+        "layout": LAYOUT,
+        "data": _identity(suite.data),
+        "start": start,
+        "stop": start + len(part),
+        "images": list(part.ids),
+        "data_digest": part.fingerprint(),
+        "target": _identity(suite.target),
+        "target_weights": suite.target.weights_digest(),
+        "seed": recipe.seed,
+        "chunk": recipe.chunk,
+        "device": recipe.device,
+        "dtype": "float32",
+    }
+
+
+def _make(
+    recipe: Recipe,
+    suite: Suite,
+    kind: Kind,
+    common: dict[str, Any],
+    *,
+    start: int,
+    defence: PurifierSettings | None = None,
+    line: AttackLine | None = None,
+    needs: tuple[str, ...] = (),
+    role: str = "main",
+) -> Cell:
+    settings: dict[str, Any] = {"kind": kind, **common}
+    if defence is not None:
+        settings["defence"] = _identity(defence)
+        settings["draws"] = recipe.protocol.draws if defence.is_random else 1
+    if line is not None:
+        settings["attack"] = _identity(line.attack)
+        settings["access"] = _identity(_effective(line.access, defence) if defence is not None else line.access)
+        settings["selection_draws"] = recipe.protocol.selection_draws
+    if needs:
+        settings["needs"] = list(needs)
+    settings["pictures"] = max(0, min(recipe.pictures - start, recipe.chunk)) if role == "main" else 0
+    label = "" if line is None else line.label
+    return Cell(digest(settings), kind, suite.name, settings, needs, role, label)

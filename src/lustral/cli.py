@@ -1,0 +1,284 @@
+"""The command line. Every command is thin, and only those that compute load torch."""
+
+from __future__ import annotations
+
+import json
+import os
+import shlex
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+
+import typer
+
+from lustral.settings import SettingsError
+
+if TYPE_CHECKING:
+    from lustral.bench.plan import Plan
+    from lustral.bench.run import Progress
+
+__all__ = ["app", "main"]
+
+app = typer.Typer(
+    name="lustral",
+    help="Adversarial purification of images: defences, adaptive attacks, and numbers that can be believed.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+)
+
+
+def main() -> None:
+    """Entry point: expected errors are one line on stderr and exit code 2."""
+    # Two busy OpenMP teams on few cores are many times slower than one thread; set before torch is imported.
+    os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
+    try:
+        app()
+    except (SettingsError, OSError, ImportError, ValueError, RuntimeError) as error:
+        if os.environ.get("LUSTRAL_DEBUG"):
+            raise
+        _fail(str(error))
+
+
+def _fail(message: str) -> NoReturn:
+    sys.stderr.write(f"lustral: {message}\n")
+    raise SystemExit(2)
+
+
+def _show(message: str) -> None:
+    sys.stdout.write(f"{message}\n")
+
+
+@app.command("run")
+def run_command(
+    recipe: Annotated[str, typer.Argument(help="TOML file, or the name of a recipe that ships with lustral.")],
+    out: Annotated[Path | None, typer.Option(help="Folder of results; default runs/NAME.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="key=value, e.g. protocol.draws=10.")] = None,
+    workers: Annotated[int, typer.Option(help="Worker processes, one thread each; 0 works in this process.")] = 1,
+    engine: Annotated[str, typer.Option(help="Where cells run.")] = "local",
+    dry: Annotated[bool, typer.Option("--dry-run", help="Only say what would be done.")] = False,
+) -> None:
+    """Run a benchmark, or go on with one that was stopped, then write its report."""
+    from lustral.bench.plan import make_plan
+    from lustral.bench.recipe import load_recipe
+    from lustral.bench.run import run_plan
+    from lustral.bench.store import Store
+    from lustral.catalogue import find_recipe
+
+    loaded = load_recipe(find_recipe(recipe), changes or [])
+    folder = out or Path("runs") / loaded.name
+    plan = make_plan(loaded)
+    if dry:
+        _show_status(Store(folder), plan)
+        return
+    with _Reporter() as reporter:
+        values = {**loaded.to_json(), "command": "lustral " + shlex.join(sys.argv[1:])}
+        summary = run_plan(plan.cells, folder, recipe=values, workers=workers, engine=engine, on_event=reporter)
+    _show(str(summary))
+    if summary.done:
+        _show(f"report: {_write_report(folder, plan)}")
+    raise typer.Exit(summary.exit_code)
+
+
+def _write_report(folder: Path, plan: Plan | None) -> Path:
+    from lustral.report import write_report
+
+    return write_report(folder, None if plan is None else plan.cells)
+
+
+class _Reporter:
+    """Progress of a run: a bar with the remaining time on a terminal, JSON lines elsewhere."""
+
+    def __init__(self) -> None:
+        self._bar: Any = None
+        self._task: Any = None
+
+    def __enter__(self) -> Callable[[Progress], None]:
+        if not sys.stderr.isatty():
+            return self._line
+        from rich.console import Console
+        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+        from rich.progress import Progress as Bar
+
+        columns = (
+            TextColumn("{task.description}"),
+            BarColumn(),
+            MofNCompleteColumn(),
+            TimeElapsedColumn(),
+            TextColumn("{task.fields[left]}"),
+        )
+        self._bar = Bar(*columns, console=Console(stderr=True))
+        self._bar.start()
+        self._task = self._bar.add_task("planning", total=None, left="")
+        return self._draw
+
+    def __exit__(self, *_: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def _draw(self, progress: Progress) -> None:
+        cell, seconds = progress.event.cell, progress.remaining_seconds
+        left = "" if seconds is None else f"{seconds / 60:.1f} min left"
+        what = f"{cell.suite}: {_defence(cell.settings)} {cell.label or cell.kind}"
+        self._bar.update(self._task, total=progress.total, completed=progress.done, description=what[:60], left=left)
+
+    def _line(self, progress: Progress) -> None:
+        event = progress.event
+        row = {
+            "event": event.name,
+            "cell": event.cell.id,
+            "kind": event.cell.kind,
+            "suite": event.cell.suite,
+            "defence": _defence(event.cell.settings),
+            "attack": event.cell.label,
+            "done": progress.done,
+            "total": progress.total,
+            "seconds": round(event.seconds, 3),
+            "remaining_seconds": None if progress.remaining_seconds is None else round(progress.remaining_seconds, 1),
+        }
+        sys.stderr.write(json.dumps(row) + "\n")
+        sys.stderr.flush()
+
+
+def _defence(settings: dict[str, Any]) -> str:
+    return str(settings.get("defence", {}).get("name", ""))
+
+
+def _stored_plan(folder: Path) -> Plan:
+    from lustral.bench.plan import make_plan
+    from lustral.bench.recipe import parse_recipe
+
+    file = folder / "recipe.json"
+    if not file.is_file():
+        raise SettingsError(f"{folder} holds no recipe.json; give the folder that `lustral run` wrote into")
+    values = json.loads(file.read_text(encoding="utf-8"))
+    values.pop("command", None)
+    return make_plan(parse_recipe(values, str(file)))
+
+
+def _show_status(store: Any, plan: Plan) -> None:
+    status = store.status(plan.cells)
+    _show(f"{status.done} of {status.total} cells are finished in {store.folder}, {status.failed} failed")
+    for kind, (done, total) in status.by_kind.items():
+        _show(f"  {kind:<9} {done:>6} of {total}")
+
+
+@app.command("status")
+def status_command(folder: Annotated[Path, typer.Argument(help="Folder of results.")]) -> None:
+    """Say how far a benchmark is."""
+    from lustral.bench.store import Store
+
+    _show_status(Store(folder), _stored_plan(folder))
+
+
+@app.command("report")
+def report_command(folder: Annotated[Path, typer.Argument(help="Folder of results.")]) -> None:
+    """Write the tables and the page again from what is stored."""
+    _show(str(_write_report(folder, _stored_plan(folder) if (folder / "recipe.json").is_file() else None)))
+
+
+@app.command("verify")
+def verify_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of results.")],
+    quarantine: Annotated[bool, typer.Option(help="Move damaged files away, so that they are made again.")] = False,
+) -> None:
+    """Recompute every hash of a store."""
+    from lustral.bench.store import Store
+
+    store = Store(folder)
+    problems = store.verify(quarantine=quarantine)
+    for problem in problems:
+        _show(str(problem))
+    _show(f"{len(store.done())} cells, {len(problems)} problems")
+    raise typer.Exit(int(bool(problems)))
+
+
+@app.command("explain")
+def explain_command(
+    folder: Annotated[Path, typer.Argument(help="Folder of results.")],
+    cell: Annotated[str, typer.Argument(help="Cell id, or its beginning; see the report.")],
+) -> None:
+    """Say why a cell has to run again: which of its inputs changed."""
+    from lustral.bench.explain import explain
+    from lustral.bench.store import Store
+
+    found = [other for other in _stored_plan(folder).cells if other.id.startswith(cell)]
+    if not found:
+        raise SettingsError(f"no cell of the plan of {folder} begins with {cell!r}")
+    for other in found:
+        _show(explain(Store(folder), other))
+
+
+@app.command("list")
+def list_command(
+    kind: Annotated[str, typer.Argument(help="purifiers, attacks, targets, data, recipes or weights.")],
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
+) -> None:
+    """List what there is, with source, gradient and cost."""
+    from lustral.catalogue import catalogue
+
+    rows = catalogue(kind)
+    if as_json:
+        _show(json.dumps(rows, indent=1, default=str))
+        return
+    from rich.console import Console
+    from rich.table import Table
+
+    columns = [key for key in (rows[0] if rows else {}) if key != "settings"]
+    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*(str(row.get(key, "")) for key in columns))
+    Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+@app.command("purify")
+def purify_command(
+    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP or PPM pictures.")],
+    purifier: Annotated[str, typer.Option("--with", help="Such as jpeg:quality=75, or several joined by |.")],
+    out: Annotated[Path, typer.Option(help="Folder for the cleaned pictures (PNG).")],
+    seed: Annotated[int | None, typer.Option(help="Repeatable randomness; by default it is unpredictable.")] = None,
+) -> None:
+    """Clean pictures."""
+    from lustral.images import read_image, write_image
+    from lustral.purifiers import parse_purifier
+    from lustral.seeds import Noise
+    from lustral.tensors import from_uint8, to_uint8
+
+    built = parse_purifier(purifier).build()
+    out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        noise = Noise.fresh(1) if seed is None else Noise(seed, "deployment", [file.name])
+        cleaned = to_uint8(built(from_uint8(read_image(file)[None]), noise))
+        write_image(out / f"{file.stem}.png", cleaned[0].permute(1, 2, 0).numpy())
+        _show(str(out / f"{file.stem}.png"))
+
+
+@app.command("train")
+def train_command(
+    name: Annotated[str, typer.Argument(help="What to train; `lustral train list` shows the names.")],
+    out: Annotated[Path, typer.Option(help="Folder for the weights and their registry.")] = Path("zoo"),
+    seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the training settings.")] = None,
+) -> None:
+    """Train a network that ships with lustral, or go on with a training that was stopped."""
+    from lustral.train import TRAININGS, run_training
+
+    if name not in TRAININGS:
+        raise SettingsError(f"known trainings: {', '.join(TRAININGS)}")
+    overrides: dict[str, Any] = {"seed": seed}
+    for change in changes or []:
+        key, equals, value = change.partition("=")
+        if not equals:
+            raise SettingsError(f"expected key=value, got {change!r}")
+        overrides[key] = json.loads(value) if value[:1] in "[{" else value
+
+    def tell(row: dict[str, Any]) -> None:
+        sys.stderr.write(json.dumps(row) + "\n")
+
+    card = run_training(name, out=out, settings=overrides, progress=tell)
+    _show(card.model_dump_json(indent=1))
+
+
+if __name__ == "__main__":
+    main()

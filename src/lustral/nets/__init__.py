@@ -1,0 +1,1 @@
+"""Networks that lustral trains itself; published networks come through diffusers, timm, spandrel or pyiqa."""

@@ -1,0 +1,52 @@
+"""All targets. To add one: write a file, add one line here, add one golden value. No torch here."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from lustral.settings import choose
+from lustral.targets.base import TargetSettings
+from lustral.targets.quality import PhotoQuality
+from lustral.targets.residual import Cifar10Classifier, ResidualTarget, ScenesClassifier
+from lustral.targets.timm import TimmClassifier
+from lustral.targets.torchvision import TorchvisionClassifier
+
+__all__ = [
+    "TARGETS",
+    "Cifar10Classifier",
+    "PhotoQuality",
+    "ResidualTarget",
+    "ScenesClassifier",
+    "TargetSettings",
+    "TimmClassifier",
+    "TorchvisionClassifier",
+    "parse_target",
+]
+
+TARGETS: dict[str, type[TargetSettings]] = {
+    cls.name: cls
+    for cls in (
+        ScenesClassifier,
+        Cifar10Classifier,
+        PhotoQuality,
+        ResidualTarget,
+        TimmClassifier,
+        TorchvisionClassifier,
+    )
+}
+
+
+def parse_target(value: str | Mapping[str, object] | TargetSettings) -> TargetSettings:
+    """Read a target as people write it in recipes and on the command line.
+
+    Args:
+        value: text such as ``timm:architecture=resnet18,weights=w.safetensors``, a table with the key
+            ``name`` (what ``to_json`` gives), or finished settings.
+
+    Raises:
+        SettingsError: unknown name (the known ones are listed) or bad settings.
+
+    >>> parse_target("scenes_classifier") == parse_target({"name": "scenes_classifier"}) == ScenesClassifier()
+    True
+    """
+    return choose(value, TARGETS, "target")

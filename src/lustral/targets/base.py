@@ -1,0 +1,51 @@
+"""What every target promises: what is attacked and defended, and what the attacker wants from it. No torch here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, ClassVar, Literal
+
+from lustral.settings import Settings
+
+if TYPE_CHECKING:
+    from lustral.targets.module import Target
+
+__all__ = ["Direction", "Kind", "TargetSettings"]
+
+Kind = Literal["classifier", "quality"]
+Direction = Literal["up", "down", "both"]
+
+
+class TargetSettings(Settings):
+    """Settings of a target; ``build`` loads the network.
+
+    Class attributes:
+        source: where the network comes from.
+        needs: the extra that must be installed, or None.
+
+    ``kind`` is "classifier" (images -> logits (n, k)) or "quality" (images -> scores (n,)); a quality
+    target also states its range and what its attacker wants: ``direction`` "up" raises the score, and an
+    attack has succeeded once the score moved by ``success`` of the range ``high - low``.
+    """
+
+    source: ClassVar[str]
+    needs: ClassVar[str | None] = None
+    success: float = 0.1
+    direction: Direction = "up"
+
+    @property
+    def kind(self) -> Kind:
+        """Classifier or quality metric."""
+        raise NotImplementedError
+
+    @property
+    def range(self) -> tuple[float, float]:
+        """Lowest and highest score of a quality target; (0, 1) for a classifier."""
+        return (0.0, 1.0)
+
+    def weights_digest(self) -> str:
+        """sha256 of the weights, part of a cell's identity; must not load torch."""
+        raise NotImplementedError
+
+    def build(self, device: str = "cpu") -> Target:
+        """Load the network in evaluation mode with frozen parameters."""
+        raise NotImplementedError

@@ -1,0 +1,26 @@
+"""The contract over all attacks."""
+
+from lustral.attacks import APGD, ATTACKS, FGSM, IFGSM, PGD, RandomSearch, Square
+from tests.contracts.attacks import AttackContract
+
+
+class TestAttacks(AttackContract):
+    cases = (
+        RandomSearch(draws=4),
+        RandomSearch(draws=4, norm="l2", epsilon=0.4),
+        FGSM(),
+        FGSM(norm="l2", epsilon=0.4),
+        IFGSM(),
+        IFGSM(norm="l2", epsilon=0.4),
+        PGD(steps=4),
+        PGD(steps=6, norm="l2", epsilon=0.4, restarts=2, early_stop=True, schedule="cosine"),
+        APGD(steps=8),
+        APGD(steps=8, norm="l2", epsilon=0.4, restarts=2, early_stop=True),
+        Square(queries=60, epsilon=16 / 255),
+        Square(queries=60, epsilon=0.5, norm="l2"),
+    )
+
+
+def test_every_attack_is_under_contract():
+    assert {type(case) for case in TestAttacks.cases} == set(ATTACKS.values())
+    assert all(name == attack.name for name, attack in ATTACKS.items())

@@ -1,0 +1,58 @@
+"""What people type becomes settings, or one clear error."""
+
+import subprocess
+import sys
+
+import pytest
+
+from lustral.attacks import ATTACKS, PGD, Access, parse_access, parse_attack
+from lustral.attacks.apgd import checkpoints
+from lustral.settings import SettingsError
+
+
+def test_attacks_are_read_from_text_mappings_and_settings():
+    settings = PGD(epsilon=8 / 255, steps=7, early_stop=True)
+    assert parse_attack("pgd:epsilon=8/255,steps=7,early_stop=true") == settings
+    assert parse_attack(settings.to_json()) == settings
+    assert parse_attack(settings) is settings
+
+
+def test_access_is_read_from_text_mappings_and_settings():
+    access = Access(knowledge="exact", eot=20, budget=100)
+    assert parse_access("exact:eot=20,budget=100") == access
+    assert parse_access(access.to_json()) == access
+    assert parse_access(access) is access
+    assert parse_access("blind") == Access(knowledge="blind")
+
+
+@pytest.mark.parametrize(
+    ("parse", "value", "message"),
+    [
+        (parse_attack, "pdg", "unknown attack 'pdg'; known attacks: apgd, fgsm, ifgsm, pgd, random_noise, square"),
+        (parse_attack, "pgd:stpes=3", "unknown setting 'stpes' of pgd; known settings:"),
+        (parse_attack, "pgd:steps=0", "pgd.steps"),
+        (parse_attack, "pgd:epsilon=0", "pgd.epsilon"),
+        (parse_attack, {"steps": 3}, "needs the key 'name', got the keys steps"),
+        (parse_access, "all", "access.knowledge: Input should be 'blind', 'scores'"),
+        (parse_access, "exact:eto=2", "unknown setting 'eto' of access"),
+        (parse_access, {}, "needs the key 'knowledge'"),
+    ],
+)
+def test_mistakes_are_explained(parse, value, message):
+    with pytest.raises(SettingsError) as error:
+        parse(value)
+    assert message in str(error.value)
+
+
+def test_checkpoints_are_those_of_the_paper_and_never_stall():
+    assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
+    for steps in range(1, 40):
+        found = checkpoints(steps)
+        assert found == sorted(set(found))
+        assert all(0 < at <= steps for at in found)
+
+
+def test_settings_load_no_torch():
+    code = "import sys, lustral.attacks; assert 'torch' not in sys.modules"
+    subprocess.run([sys.executable, "-c", code], check=True)
+    assert set(ATTACKS) == {"random_noise", "fgsm", "ifgsm", "pgd", "apgd", "square"}

@@ -1,0 +1,324 @@
+"""Real cells on a tiny real recipe: what they hold, that they repeat, and what the attacker got to see."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from lustral.bench import cells
+from lustral.bench.cell import CellResult
+from lustral.bench.cells import execute, unpack_images
+from lustral.bench.plan import Cell, make_plan
+from lustral.bench.recipe import parse_recipe
+from lustral.bench.rows import TIMING, digest_rows, to_table
+from lustral.data import parse_data
+from lustral.purifiers import parse_purifier
+from lustral.seeds import Noise
+from lustral.targets import parse_target
+from lustral.tensors import from_uint8
+from tests.bench.traps import recipe_of, traps
+
+__all__ = ["traps"]
+
+EPSILON = 4
+DATA = "scenes:split=test,count=10"
+RECIPE = {
+    "name": "tiny",
+    "seed": 3,
+    "chunk": 8,
+    "pictures": 2,
+    "protocol": {"draws": 3, "worst_of": 3, "votes": 3, "selection_draws": 3, "checks": False},
+    "suite": [
+        {
+            "name": "scenes",
+            "data": DATA,
+            "target": "scenes_classifier",
+            "defences": ["gaussian_blur", "random_noise"],
+            "attack": [
+                {"label": "blind", "attack": f"pgd:epsilon={EPSILON}/255,steps=3", "access": "blind"},
+                {"label": "known", "attack": f"pgd:epsilon={EPSILON}/255,steps=3", "access": "known_noise"},
+                {
+                    "label": "main",
+                    "attack": f"pgd:epsilon={EPSILON}/255,steps=3",
+                    "access": "exact:eot=2",
+                    "main": True,
+                },
+            ],
+        }
+    ],
+}
+
+ALL = {"image", "truth", "seconds", "peak_memory"}
+CLEAN = {
+    *("bare_clean", "purified_clean", "correct", "psnr_clean", "ssim_clean"),
+    *("picture_clean", "picture_purified_clean"),
+}
+ATTACK = {
+    *("adversarial", "height", "width", "bare_attacked", "attack_rate", "final_rate", "rescued"),
+    *("linf_float", "linf", "l2", "psnr_attack", "ssim_attack", "queries", "gradients"),
+    *("dead_start", "dead_tenth", "trace_first", "trace_early", "trace_last", "picture_attacked"),
+}
+SCORE = {"purified_attacked", "broken", "psnr_attacked", "ssim_attacked", "picture_purified_attacked"}
+EXPECTED = {"clean": CLEAN, "attack": ATTACK, "score": SCORE, "adaptive": ATTACK | SCORE}
+
+Results = dict[str, tuple[Cell, CellResult]]
+
+
+def run_all(recipe: dict[str, Any]) -> Results:
+    results: Results = {}
+    for cell in make_plan(parse_recipe(recipe)).cells:
+        results[cell.id] = cell, execute(cell, {need: results[need][1] for need in cell.needs})
+    return results
+
+
+def digests(results: Results) -> dict[str, str]:
+    return {name: digest_rows(to_table(result.columns)) for name, (_, result) in results.items()}
+
+
+@pytest.fixture(scope="module")
+def results() -> Results:
+    return run_all(RECIPE)
+
+
+def pick(results: Results, kind: str, defence: str | None, label: str = "", start: int = 0) -> tuple[Cell, CellResult]:
+    for cell, result in results.values():
+        own = cell.settings.get("defence", {}).get("name")
+        if (cell.kind, own, cell.label, cell.settings["start"]) == (kind, defence, label, start):
+            return cell, result
+    raise LookupError((kind, defence, label, start))
+
+
+def test_every_kind_of_cell_has_all_its_columns(results: Results) -> None:
+    seen: set[str] = set()
+    for cell, result in results.values():
+        seen.add(cell.kind)
+        assert set(result.columns) == ALL | EXPECTED[cell.kind]
+        assert result.columns["image"] == cell.settings["images"]
+        to_table(result.columns)
+        json.dumps(result.facts)
+        for name in set(result.columns) - TIMING:
+            if not name.startswith("picture"):
+                assert None not in result.columns[name], name
+    assert seen == set(EXPECTED)
+
+
+def test_rows_of_the_padding_are_dropped(results: Results) -> None:
+    ids = list(parse_data(DATA).load().ids)
+    for start, expected in ((0, ids[:8]), (8, ids[8:])):
+        for kind, defence, label in (
+            ("clean", "random_noise", ""),
+            ("attack", None, "blind"),
+            ("score", "random_noise", "blind"),
+            ("adaptive", "random_noise", "main"),
+        ):
+            columns = pick(results, kind, defence, label, start)[1].columns
+            assert columns["image"] == expected
+            assert {len(values) for values in columns.values()} == {len(expected)}
+
+
+def test_random_defences_are_scored_on_all_draws_and_others_on_one(results: Results) -> None:
+    for defence, draws in (("gaussian_blur", 1), ("random_noise", 3)):
+        clean = pick(results, "clean", defence)[1].columns
+        assert {len(values) for values in (*clean["purified_clean"], *clean["correct"])} == {draws}
+        for kind, label in (("score", "blind"), ("adaptive", "main")):
+            columns = pick(results, kind, defence, label)[1].columns
+            assert {len(values) for values in (*columns["purified_attacked"], *columns["broken"])} == {draws}
+    known = pick(results, "adaptive", "random_noise", "known")[1].columns
+    assert {len(values) for values in known["broken"]} == {1}
+
+
+def test_correct_and_broken_say_what_the_classes_say(results: Results) -> None:
+    for cell, result in results.values():
+        columns = result.columns
+        truth = np.array(columns["truth"])[:, None]
+        if cell.kind == "clean":
+            assert np.array_equal(np.array(columns["correct"]), np.array(columns["purified_clean"]) == truth)
+        if "broken" in columns:
+            assert np.array_equal(np.array(columns["broken"]), np.array(columns["purified_attacked"]) != truth)
+
+
+def test_the_same_plan_gives_the_same_rows(results: Results) -> None:
+    assert digests(run_all(RECIPE)) == digests(results)
+
+
+def test_another_process_in_another_order_gives_the_same_rows(results: Results) -> None:
+    code = (
+        "import json\n"
+        "from tests.bench import test_cells as t\n"
+        "plan = t.make_plan(t.parse_recipe(t.RECIPE)).cells\n"
+        "done = {}\n"
+        "def get(cell):\n"
+        "    if cell.id not in done:\n"
+        "        inputs = {c.id: get(c) for c in plan if c.id in cell.needs}\n"
+        "        done[cell.id] = t.execute(cell, inputs)\n"
+        "    return done[cell.id]\n"
+        "print(json.dumps({c.id: t.digest_rows(t.to_table(get(c).columns)) for c in reversed(plan)}))\n"
+    )
+    environment = {**os.environ, "PYTHONHASHSEED": "77", "OMP_NUM_THREADS": str(torch.get_num_threads())}
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, env=environment, check=True)
+    assert json.loads(done.stdout) == digests(results)
+
+
+def test_another_seed_gives_other_rows(results: Results) -> None:
+    other = {**RECIPE, "seed": 4}
+    ours, theirs = pick(results, "clean", "random_noise"), pick(run_all(other), "clean", "random_noise")
+    assert ours[0].id != theirs[0].id
+    assert ours[1].columns["psnr_clean"] != theirs[1].columns["psnr_clean"]
+
+
+def test_attacked_images_are_8_bit_images_within_epsilon(results: Results) -> None:
+    images = parse_data(DATA).load().stack().astype(int)
+    for cell, result in results.values():
+        if "adversarial" not in result.columns:
+            continue
+        adversarial = unpack_images(result.columns)
+        clean = images[cell.settings["start"] : cell.settings["stop"]]
+        moved = np.abs(adversarial - clean)
+        assert adversarial.dtype == np.uint8
+        assert 0 < moved.max() <= EPSILON
+        assert np.allclose(moved.max((1, 2, 3)) / 255, result.columns["linf"], atol=1e-6)
+        assert np.allclose(np.sqrt((moved**2).sum((1, 2, 3))) / 255, result.columns["l2"], atol=1e-5)
+        assert max(result.columns["linf_float"]) <= EPSILON / 255 + 1e-6
+
+
+@pytest.mark.parametrize(("kind", "label"), [("score", "blind"), ("adaptive", "known"), ("adaptive", "main")])
+@pytest.mark.parametrize("defence", ["identity", "gaussian_blur", "random_noise"])
+def test_the_stored_images_scored_again_give_the_stored_verdicts(
+    results: Results, kind: str, label: str, defence: str
+) -> None:
+    cell, result = pick(results, kind, defence, label)
+    source = pick(results, "attack", None, "blind")[1] if kind == "score" else result
+    x = from_uint8(unpack_images(source.columns))
+    purifier, target = parse_purifier(defence).build(), parse_target("scenes_classifier").build()
+    noise = Noise(RECIPE["seed"], "score/attacked", cell.settings["images"])
+    for draw in range(len(result.columns["broken"][0])):
+        with torch.no_grad():
+            classes = target(purifier(x, noise.draws(draw, 1))).argmax(1).tolist()
+        assert [values[draw] for values in result.columns["purified_attacked"]] == classes
+
+
+def test_an_attacker_who_knows_the_noise_sees_its_verdicts_come_true(results: Results) -> None:
+    columns = pick(results, "adaptive", "random_noise", "known")[1].columns
+    assert [float(values[0]) for values in columns["broken"]] == columns["attack_rate"]
+
+
+class Spy:
+    """Counts calls of every purifier by the purpose of the noise it is given."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.purposes: list[str] = []
+        real = cells._purifier
+
+        def watched(*arguments: Any) -> Any:
+            settings, module = real(*arguments)
+            return settings, _Watched(module, self.purposes)
+
+        monkeypatch.setattr(cells, "_purifier", watched)
+
+
+class _Watched(torch.nn.Module):
+    def __init__(self, module: Any, purposes: list[str]) -> None:
+        super().__init__()
+        self.module = module
+        self.purposes = purposes
+
+    def forward(self, x: torch.Tensor, noise: Noise) -> torch.Tensor:
+        self.purposes.append(noise.purpose)
+        return self.module(x, noise)
+
+
+@pytest.fixture
+def spy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Spy]:
+    return Spy(monkeypatch)
+
+
+def again(results: Results, cell: Cell) -> CellResult:
+    return execute(cell, {need: results[need][1] for need in cell.needs})
+
+
+def test_a_blind_attack_never_calls_the_purifier(results: Results, spy: Spy) -> None:
+    again(results, pick(results, "attack", None, "blind")[0])
+    assert spy.purposes == []
+    adaptive = pick(results, "adaptive", "random_noise", "main")[0]
+    access = {**adaptive.settings["access"], "knowledge": "blind"}
+    again(results, replace(adaptive, settings={**adaptive.settings, "access": access}))
+    assert spy.purposes == ["score/attacked"] * 3
+
+
+def test_attack_selection_and_scoring_use_noise_of_their_own(results: Results, spy: Spy) -> None:
+    cell, before = pick(results, "adaptive", "random_noise", "main")
+    again(results, cell)
+    steps = 4  # three gradients and the last point
+    assert spy.purposes[:steps] == ["attack"] * steps
+    assert set(spy.purposes[steps:-3]) == {"selection"}
+    assert spy.purposes[-3:] == ["score/attacked"] * 3
+    assert set(before.columns["queries"]) == {2 * steps}
+    assert set(before.columns["gradients"]) == {2 * 3}
+
+
+def test_known_noise_is_the_noise_of_the_scoring_phase(results: Results, spy: Spy) -> None:
+    again(results, pick(results, "adaptive", "random_noise", "known")[0])
+    assert set(spy.purposes) == {"score/attacked"}
+
+
+def test_clean_images_have_noise_of_their_own(results: Results, spy: Spy) -> None:
+    again(results, pick(results, "clean", "random_noise")[0])
+    assert spy.purposes == ["score/clean"] * 3
+
+
+def test_facts_name_the_purifier_that_was_attacked_and_the_one_that_was_scored(results: Results) -> None:
+    cell, exact = pick(results, "adaptive", "gaussian_blur", "main")
+    assert exact.facts["attack_purifier"] == exact.facts["score_purifier"]
+    access = {**cell.settings["access"], "knowledge": "surrogate", "surrogate": {"name": "gaussian_blur", "kernel": 5}}
+    other = again(results, replace(cell, settings={**cell.settings, "access": access}))
+    assert other.facts["score_purifier"] == exact.facts["score_purifier"] != other.facts["attack_purifier"]
+
+
+def test_images_that_changed_since_the_plan_are_refused(results: Results) -> None:
+    cell = pick(results, "clean", "identity")[0]
+    with pytest.raises(ValueError, match="changed since the plan was made"):
+        execute(replace(cell, settings={**cell.settings, "data_digest": "0" * 32}), {})
+
+
+def test_pictures_are_kept_of_the_first_images_only(results: Results) -> None:
+    for cell, result in results.values():
+        for name, values in result.columns.items():
+            if name.startswith("picture"):
+                assert [value is not None for value in values] == [
+                    row < 2 - cell.settings["start"] for row in range(len(values))
+                ]
+                assert all(value.startswith(b"\x89PNG") for value in values if value is not None)
+
+
+def test_scores_are_broken_when_they_moved_far_enough(traps: pytest.MonkeyPatch) -> None:
+    recipe = recipe_of(
+        "random_noise:sigma=0.02", "pgd:epsilon=28/255,steps=4", "exact:eot=2", target="trap_quality",
+        count=12, draws=4, checks=False,
+    )  # fmt: skip
+    target = recipe.suite[0].target
+    low, high = target.range
+    results: Results = {}
+    for cell in make_plan(recipe).cells:
+        results[cell.id] = cell, execute(cell, {need: results[need][1] for need in cell.needs})
+    clean = pick(results, "clean", "random_noise")[1].columns
+    assert set(np.array(clean["correct"]).flat) == {True}
+    reference = np.array(clean["purified_clean"]).mean(1, keepdims=True)
+    shares: list[float] = []
+    for kind, label in (("score", "other 0"), ("adaptive", "main")):
+        columns = pick(results, kind, "random_noise", label)[1].columns
+        moved = (np.array(columns["purified_attacked"]) - reference) / (high - low)
+        assert np.isnan(columns["truth"]).all()
+        broken = np.array(columns["broken"])
+        sure = np.abs(moved - target.success) > 1e-6
+        assert np.array_equal(broken[sure], moved[sure] > target.success)
+        shares.append(broken.mean())
+    assert all(0 < share < 1 for share in shares)

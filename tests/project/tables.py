@@ -1,0 +1,161 @@
+"""Write the generated tables anew: ``python -m tests.project.tables``.
+
+A table stands between ``<!-- table: NAME -->`` and ``<!-- end of table -->`` in the README or a page of docs/.
+It is made from the dictionaries of methods, so a new method appears without anyone writing about it.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from lustral.bench.indicators import INDICATORS, UPPER_BOUND
+from lustral.catalogue import catalogue
+from lustral.report.columns import COLUMNS
+from lustral.weights import list_weights
+
+ROOT = Path(__file__).parents[2]
+BLOCK = re.compile(r"(?P<head><!-- table: (?P<name>[a-z ]+) -->\n).*?(?P<tail><!-- end of table -->)", re.DOTALL)
+
+
+def pages(root: Path = ROOT) -> list[Path]:
+    """The files that may hold tables."""
+    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+
+
+def filled(text: str) -> str:
+    """The text with every table as it should be now."""
+    return BLOCK.sub(lambda found: found["head"] + TABLES[found["name"]]() + found["tail"], text)
+
+
+def markdown(heads: Sequence[str], rows: Iterator[Sequence[str]]) -> str:
+    """A Markdown table."""
+    lines = [heads, ["---"] * len(heads), *rows]
+    return "".join(f"| {' | '.join(line)} |\n" for line in lines)
+
+
+def plain(text: object) -> str:
+    """Docstring text as Markdown that cannot leave its cell."""
+    return str(text).replace("``", "`").replace("|", "\\|").replace("\n", " ")
+
+
+def value(given: Any) -> str:
+    """A default as people type it.
+
+    >>> value(8 / 255), value(0.8), value(("builtin", "kodak"))
+    ('8/255', '0.8', 'builtin+kodak')
+    """
+    if isinstance(given, float):
+        levels = given * 255
+        is_level = round(given, 4) != given and abs(levels - round(levels)) < 1e-9
+        return f"{round(levels)}/255" if is_level else f"{given:g}"
+    if isinstance(given, tuple):
+        return "+".join(map(value, given)) if len(given) < 4 else f"all {len(given)}"
+    return str(given)
+
+
+def settings(row: dict[str, Any]) -> str:
+    """All settings of a method with their defaults."""
+    return ", ".join(f"`{key}={value(default)}`" for key, default in row["settings"].items()) or "none"
+
+
+def randomness(given: object) -> str:
+    """A declaration as a word."""
+    return {True: "yes", False: "no"}.get(given, str(given)) if isinstance(given, bool) else str(given)
+
+
+def _purifier(row: dict[str, Any]) -> list[str]:
+    return [
+        f"`{row['name']}`",
+        plain(row["summary"]),
+        str(row["gradient"]),
+        randomness(row["is_random"]),
+        plain(row["source"]),
+    ]
+
+
+def _attack(row: dict[str, Any]) -> list[str]:
+    return [f"`{row['name']}`", plain(row["summary"]), row["needs"], ", ".join(row["kinds"]), plain(row["source"])]
+
+
+def _target(row: dict[str, Any]) -> list[str]:
+    extra = f"`{row['needs']}`" if row["needs"] else ""
+    return [f"`{row['name']}`", plain(row["summary"]), extra, plain(row["source"])]
+
+
+def _data(row: dict[str, Any]) -> list[str]:
+    return [f"`{row['name']}`", plain(row["summary"]), row["kind"], plain(row["origin"])]
+
+
+METHODS: dict[str, tuple[list[str], Callable[[dict[str, Any]], list[str]]]] = {
+    "purifiers": (["Purifier", "What it does", "Gradient", "Random", "Source"], _purifier),
+    "attacks": (["Attack", "What it does", "Needs", "Against", "Source"], _attack),
+    "targets": (["Target", "What it is", "Extra", "Source"], _target),
+    "data": (["Data set", "What it is", "Truth", "Origin"], _data),
+}
+
+
+def methods(kind: str) -> str:
+    """One line per method of a kind."""
+    heads, line = METHODS[kind]
+    return markdown(heads, (line(row) for row in catalogue(kind)))
+
+
+def defaults(kind: str) -> str:
+    """Settings and defaults of every method of a kind."""
+    return markdown(["Name", "Settings"], ([f"`{row['name']}`", settings(row)] for row in catalogue(kind)))
+
+
+def recipes() -> str:
+    """Recipes that ship with the project."""
+    return markdown(["Recipe", "What it compares"], ([f"`{r['name']}`", plain(r["summary"])] for r in catalogue("recipes")))
+
+
+def weights() -> str:
+    """Shipped networks with what they scored, how to make them again and whose they are."""
+
+    def lines() -> Iterator[list[str]]:
+        for name, card in list_weights().items():
+            scores = ", ".join(f"{plain(key)} {score:.3f}" for key, score in card.scores.items())
+            yield [f"`{name}`", scores, f"`{card.command}`", plain(card.data), card.licence]
+
+    return markdown(["Weights", "Scores", "Made by", "Data", "Licence"], lines())
+
+
+def columns() -> str:
+    """Columns of the results table."""
+    lines = ([plain(c.title), f"`{c.key}`", " and ".join(c.kinds), plain(c.help)] for c in COLUMNS)
+    return markdown(["Column", "Key", "Targets", "Meaning"], lines)
+
+
+def indicators() -> str:
+    """The sixteen indicators."""
+    lines = ([i, plain(text), "upper bound" if i in UPPER_BOUND else "shown"] for i, text in INDICATORS.items())
+    return markdown(["", "What has to hold", "After a FAIL the number is"], lines)
+
+
+TABLES: dict[str, Callable[[], str]] = {
+    **{kind: lambda kind=kind: methods(kind) for kind in METHODS},
+    **{f"settings of {kind}": lambda kind=kind: defaults(kind) for kind in METHODS},
+    "recipes": recipes,
+    "weights": weights,
+    "columns": columns,
+    "indicators": indicators,
+}
+
+
+def main() -> None:
+    """Rewrite the pages whose tables differ."""
+    for page in pages():
+        before = page.read_text(encoding="utf-8")
+        after = filled(before)
+        if after != before:
+            page.write_text(after, encoding="utf-8")
+            sys.stdout.write(f"wrote {page.relative_to(ROOT)}\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,32 @@
+"""Committed results of benchmarks say what was measured, where, and keep their limits."""
+
+import json
+from pathlib import Path
+
+import pytest
+
+FOLDER = Path(__file__).parents[1] / "benchmarks"
+FILES = sorted((FOLDER / "results").glob("*.json"))
+
+
+def test_the_overhead_of_attacks_has_been_measured():
+    assert FOLDER / "results" / "attack_overhead.json" in FILES
+
+
+@pytest.mark.parametrize("file", FILES, ids=lambda file: file.stem)
+def test_results_follow_the_schema(file):
+    report = json.loads(file.read_text())
+    assert report["benchmark"] == file.stem
+    assert (FOLDER / f"{file.stem}.py").is_file()
+    assert {"python", "torch", "machine", "system", "processors", "threads"} <= set(report["environment"])
+    assert report["results"]
+
+
+def test_attacks_keep_their_limits():
+    report = json.loads((FOLDER / "results" / "attack_overhead.json").read_text())
+    assert report["rounds"] >= 5
+    assert {"pgd_40", "apgd_50", "pgd_40_80_percent_fall", "square_200"} <= set(report["results"])
+    for name, figures in report["results"].items():
+        assert figures["lower_quartile"] <= figures["ratio"] <= figures["upper_quartile"], name
+        assert figures["ratio"] <= figures["limit"], name
+    assert report["results"]["pgd_40_80_percent_fall"]["stopped_early"] == pytest.approx(0.8, abs=0.02)
