@@ -134,10 +134,10 @@ HONEST: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     ),
     "linear score": (("identity", "apgd:epsilon=27/255,steps=12"), {"target": "trap_quality"}),
     "perceptron": (("identity", "apgd:epsilon=3/255,steps=12"), {"target": "trap_perceptron", "others": SQUARE}),
-    "convolutional": (("identity", "apgd:epsilon=12/255,steps=12"), {"target": "trap_convolutional", "count": 48}),
+    "convolutional": (("identity", "apgd:epsilon=12/255,steps=12"), {"target": "trap_convolutional", "count": 32}),
     "blur before a convolutional": (
         ("gaussian_blur", "apgd:epsilon=12/255,steps=12"),
-        {"target": "trap_convolutional", "count": 48},
+        {"target": "trap_convolutional", "count": 32},
     ),
     "noise before a convolutional": (
         ("random_noise:sigma=0.05", "apgd:epsilon=16/255,steps=8", "exact:eot=4"),
@@ -558,6 +558,8 @@ def test_checks_keep_the_relative_step_and_enough_budget() -> None:
     assert found["I8:half"].attack.step == pytest.approx(1 / 255)
     assert found["I8:double"].attack.step == pytest.approx(4 / 255)
     assert found["I9:unbounded"].attack.step is None
+    assert found["I9:unbounded"].attack.steps == 20
+    assert roles("pgd:steps=50", access, "jpeg")["I9:unbounded"].attack.steps == 50
     assert found["I4:doubled"].access.budget == found["I5:eot"].access.budget == 22
     assert "I5:single" not in found
 

@@ -111,7 +111,9 @@ def defaults(kind: str) -> str:
 
 def recipes() -> str:
     """Recipes that ship with the project."""
-    return markdown(["Recipe", "What it compares"], ([f"`{r['name']}`", plain(r["summary"])] for r in catalogue("recipes")))
+    return markdown(
+        ["Recipe", "What it compares"], ([f"`{r['name']}`", plain(r["summary"])] for r in catalogue("recipes"))
+    )
 
 
 def weights() -> str:

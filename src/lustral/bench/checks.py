@@ -11,6 +11,7 @@ from lustral.purifiers import PurifierSettings
 __all__ = ["Check", "checks"]
 
 LENGTHS = ("steps", "queries", "draws")
+FEWEST = 20
 GRADIENTS = ("exact", "surrogate", "known_noise", "bpda")
 
 
@@ -56,8 +57,14 @@ def _resized(attack: AttackSettings, epsilon: float) -> AttackSettings:
 
 
 def _unbounded(attack: AttackSettings) -> AttackSettings:
-    """Any image of [0, 1] lies within Linf distance 1, whatever the norm of the attack."""
-    free = {"step": None} if "step" in type(attack).model_fields else {}
+    """Any image of [0, 1] lies within Linf distance 1, whatever the norm of the attack.
+
+    From steps of that length a step length that adapts needs a while to come down.
+    """
+    fields = type(attack).model_fields
+    free: dict[str, Any] = {"step": None} if "step" in fields else {}
+    if "steps" in fields:
+        free["steps"] = max(FEWEST, getattr(attack, "steps", 0))
     return attack.model_copy(update={"norm": "linf", "epsilon": 1.0, **free})
 
 

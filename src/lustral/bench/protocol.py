@@ -110,5 +110,5 @@ def attack_images(
     try:
         final = attack.run(oracle, x, Noise(seed, "start", ids))
     except BudgetSpent:
-        final = x  # what the path found is remembered by the oracle
+        final = oracle.best  # what the path found stands
     return Attacked(oracle.select(final, Noise(seed, "selection", ids), selection_draws), oracle)

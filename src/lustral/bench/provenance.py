@@ -29,11 +29,18 @@ def _machine() -> dict[str, Any]:
     return {
         "lustral": _version("lustral"),
         "git": _revision(Path(__file__).resolve()),
-        "versions": {name: _version(name) for name in _LIBRARIES},
+        "versions": {name: _version(name) for name in _LIBRARIES} | {"libjpeg_turbo": _libjpeg()},
         "python": platform.python_version(),
         "platform": platform.platform(),
         "processor": _processor(),
     }
+
+
+def _libjpeg() -> str | None:
+    """JPEG files depend on it, so JPEG purifiers do."""
+    from PIL import features
+
+    return features.version_feature("libjpeg_turbo")
 
 
 def _version(name: str) -> str | None:
