@@ -84,9 +84,7 @@ class Noise:
 
     def _generators(self) -> list[torch.Generator]:
         step, self.step = self.step, self.step + 1
-        return [
-            torch.Generator().manual_seed(seed_of(self.seed, self.purpose, image, step)) for image in self.images
-        ]
+        return [torch.Generator().manual_seed(seed_of(self.seed, self.purpose, image, step)) for image in self.images]
 
     def _match(self, like: Tensor) -> None:
         if len(like) != len(self):

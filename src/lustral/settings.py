@@ -94,25 +94,23 @@ def parse_spec(text: str) -> tuple[str, dict[str, str]]:
 
 
 def choose(value: object, known: Mapping[str, type[Family]], what: str) -> Family:
-    """Settings of one family from what people type, from JSON, or as they are.
+    """Settings of one family from what people type or from JSON.
 
     Args:
-        value: ``"name:key=value"``, ``{"name": ..., settings}``, or finished settings.
+        value: ``"name:key=value"`` or ``{"name": ..., settings}``.
         known: the family's dictionary, such as ``PURIFIERS``.
         what: "purifier", "attack" ..., for the error.
 
     Raises:
         SettingsError: unknown name (the known ones are listed), unknown setting or bad value.
     """
-    if isinstance(value, Settings) and any(type(value) is cls for cls in known.values()):
-        return value  # pyright: ignore[reportReturnType] its class is one of the family
     if isinstance(value, str):
         name, fields = parse_spec(value)
     elif isinstance(value, Mapping) and "name" in value:
         fields: Mapping[str, Any] = {str(key): field for key, field in value.items() if key != "name"}  # pyright: ignore[reportUnknownVariableType, reportUnknownArgumentType]
         name = str(value["name"])  # pyright: ignore[reportUnknownArgumentType]
     else:
-        raise SettingsError(f'expected a {what} as "name:key=value" or {{"name": ..., settings}}, got {value!r}')
+        raise SettingsError(f'expected one {what} as "name:key=value" or {{"name": ..., settings}}, got {value!r}')
     if name not in known:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f" (did you mean {close[0]!r}?)" if close else ""

@@ -16,15 +16,15 @@ Images = Float[Tensor, "n 3 h w"]
 _TOLERANCE = 1e-6  # float error of honest arithmetic; more than that is a mistake of the caller
 
 
-def check_images(x: Tensor, name: str = "x") -> None:
+def check_images(x: object, name: str = "x") -> None:
     """Raise unless ``x`` is a floating point batch (n, 3, h, w) with finite values in [0, 1].
 
     Raises:
         TypeError: not a tensor, or not floating point.
         ValueError: wrong rank, wrong channel count, not finite, or out of range; the message says what came.
     """
-    if not isinstance(x, Tensor):  # pyright: ignore[reportUnnecessaryIsInstance] people pass arrays
-        raise TypeError(f"{name} must be a torch tensor (n, 3, h, w), got {type(x).__name__}; use from_uint8 for arrays")
+    if not isinstance(x, Tensor):
+        raise TypeError(f"{name} must be a tensor (n, 3, h, w), got {type(x).__name__}; use from_uint8 for arrays")
     if not x.is_floating_point():
         raise TypeError(f"{name} must be floating point in [0, 1], got {x.dtype}; divide 8-bit images by 255 first")
     if x.ndim != 4 or x.shape[1] != 3:

@@ -28,11 +28,15 @@ def test_access_is_read_from_text_mappings_and_settings():
 @pytest.mark.parametrize(
     ("parse", "value", "message"),
     [
-        (parse_attack, "pdg", "unknown attack 'pdg'; known attacks: apgd, fgsm, ifgsm, pgd, random_noise, square"),
+        (
+            parse_attack,
+            "pdg",
+            "unknown attack 'pdg' (did you mean 'pgd'?); known attacks: apgd, fgsm, ifgsm, pgd, random_noise, square",
+        ),
         (parse_attack, "pgd:stpes=3", "unknown setting 'stpes' of pgd; known settings:"),
         (parse_attack, "pgd:steps=0", "pgd.steps"),
         (parse_attack, "pgd:epsilon=0", "pgd.epsilon"),
-        (parse_attack, {"steps": 3}, "needs the key 'name', got the keys steps"),
+        (parse_attack, {"steps": 3}, 'expected one attack as "name:key=value"'),
         (parse_access, "all", "access.knowledge: Input should be 'blind', 'scores'"),
         (parse_access, "exact:eto=2", "unknown setting 'eto' of access"),
         (parse_access, {}, "needs the key 'knowledge'"),

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -11,11 +13,16 @@ import torch
 
 from lustral.attacks import ATTACKS, Access, parse_attack
 from lustral.bench import protocol
+from lustral.bench.cell import CellResult
+from lustral.bench.cells import execute
 from lustral.bench.checks import checks
 from lustral.bench.evidence import clearly_above, gain_of, pair
 from lustral.bench.indicators import INDICATORS, AttackEvidence, Evidence, Verdict, is_upper_bound, judge
+from lustral.bench.plan import make_plan
+from lustral.bench.store import Store
 from lustral.data.base import ImageSet
 from lustral.purifiers import parse_purifier
+from lustral.report import build_table
 from lustral.targets import parse_target
 from lustral.tensors import from_uint8
 from tests.bench.traps import (
@@ -65,18 +72,18 @@ TRAPS: dict[str, tuple[tuple[Any, ...], dict[str, Any], dict[str, set[str]]]] = 
         {"I8": {"FAIL"}},
     ),
     "noise on the logits": (
-        ("trap_noisy_logit", "apgd:epsilon=4/255,steps=6", "exact:eot=2"),
-        {"count": 32, "others": ()},
+        ("trap_noisy_logit", "apgd:epsilon=4/255,steps=4", "exact:eot=2"),
+        {"count": 24, "draws": 12, "others": (), "checks": False},
         {"I6": {"WARN"}},
     ),
     "a random sign hides detail": (
-        ("trap_random_sign", "apgd:epsilon=16/255,steps=8", "exact:eot=4"),
-        {"smooth": True, "count": 32, "others": ()},
+        ("trap_random_sign", "apgd:epsilon=16/255,steps=6", "exact:eot=2"),
+        {"smooth": True, "count": 24, "draws": 12, "others": ()},
         {"I6": {"WARN"}, "I7": {"WARN"}},
     ),
     "a single draw of a random slope": (
         ("trap_random_phase", "pgd:epsilon=12/255,steps=8", "exact:eot=1"),
-        {"others": (), "draws": 10},
+        {"others": (), "draws": 6, "count": 40},
         {"I5": {"FAIL"}, "I11": {"FAIL"}},
     ),
     "surrogate with other settings": (
@@ -125,6 +132,22 @@ def test_a_transductive_defence_breaks_the_purifier_contract() -> None:
             getattr(contract, check)(BatchMean())
 
 
+def test_the_report_comes_to_the_same_verdicts(traps: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    arguments, options = ("trap_random_sign", "apgd:epsilon=16/255,steps=3", "exact:eot=2"), {"count": 8, "draws": 10}
+    expected = judge(run(*arguments, **options))
+    recipe, store, results = recipe_of(*arguments, **options), Store(tmp_path), dict[str, CellResult]()
+    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_json()))
+    for cell in make_plan(recipe).cells:
+        results[cell.id] = execute(cell, {need: results[need] for need in cell.needs})
+        store.write(cell, results[cell.id], {})
+    row = next(row for row in build_table(tmp_path).rows if row["main"] and row["defence"] == "trap_random_sign")
+    for name, verdict in expected.items():
+        found = row["indicators"][name]
+        assert found["verdict"] == verdict.verdict, (name, found, verdict)
+        assert found["value"] == (None if verdict.value is None else pytest.approx(verdict.value))
+    assert row["upper_bound"] is is_upper_bound(expected)
+
+
 HONEST: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     "linear": (("identity", "apgd:epsilon=4/255,steps=12"), {"others": SQUARE}),
     "linear, straight steps": (("identity", "pgd:epsilon=4/255,steps=12"), {}),
@@ -134,14 +157,14 @@ HONEST: dict[str, tuple[tuple[Any, ...], dict[str, Any]]] = {
     ),
     "linear score": (("identity", "apgd:epsilon=27/255,steps=12"), {"target": "trap_quality"}),
     "perceptron": (("identity", "apgd:epsilon=3/255,steps=12"), {"target": "trap_perceptron", "others": SQUARE}),
-    "convolutional": (("identity", "apgd:epsilon=12/255,steps=12"), {"target": "trap_convolutional", "count": 32}),
+    "convolutional": (("identity", "apgd:epsilon=12/255,steps=12"), {"target": "trap_convolutional", "count": 24}),
     "blur before a convolutional": (
         ("gaussian_blur", "apgd:epsilon=12/255,steps=12"),
-        {"target": "trap_convolutional", "count": 32},
+        {"target": "trap_convolutional", "count": 24},
     ),
     "noise before a convolutional": (
-        ("random_noise:sigma=0.05", "apgd:epsilon=16/255,steps=8", "exact:eot=4"),
-        {"target": "trap_convolutional", "count": 24, "draws": 10},
+        ("random_noise:sigma=0.05", "apgd:epsilon=16/255,steps=8", "exact:eot=2"),
+        {"target": "trap_convolutional", "count": 20, "draws": 10},
     ),
 }
 
@@ -425,6 +448,9 @@ def test_I8_success_may_not_fall_with_epsilon() -> None:
     assert verdict("I8", main, made("I8:half", some(10)), made("I8:double", some(29, first=1))) == "WARN"
     assert verdict("I8", main, made("I8:half", some(10)), made("I8:double", some(28, first=2))) == "FAIL"
     assert verdict("I8", main, made("I8:half", some(2, first=40)), made("I8:double", some(50))) == "FAIL"
+    few = made(rates=some(10, n=20))  # one image of twenty is more than 2 %, but still one image
+    assert verdict("I8", few, made("I8:double", some(9, n=20))) == "WARN"
+    assert verdict("I8", few, made("I8:double", some(8, n=20))) == "FAIL"
 
 
 def test_I9_nothing_survives_without_a_bound() -> None:
@@ -548,7 +574,8 @@ def test_checks_of_a_deterministic_and_of_a_random_defence() -> None:
     found = roles("apgd:steps=60", Access(eot=10), "random_noise")
     assert list(found)[-3:] == ["I5:eot", "I5:single", "I7:known"]
     assert (found["I5:eot"].access.eot, found["I5:single"].access.eot) == (20, 1)
-    assert found["I10:square"].attack.queries == 120
+    assert (found["I10:square"].attack.queries, found["I12:noise"].attack.draws) == (120, 120)
+    assert found["I12:noise"].access == found["I10:square"].access == Access(knowledge="scores", eot=10)
     assert found["I4:doubled"].attack.steps == 120
 
 

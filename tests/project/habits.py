@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 ALLOWED_RANDOM = {"default_rng", "Generator", "Philox", "PCG64", "SeedSequence", "Random", "SystemRandom"}
 GLOBAL_SEEDS = {"torch.manual_seed", "torch.seed", "torch.cuda.manual_seed", "torch.cuda.manual_seed_all"}
+TORCH_DRAWS = {"rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial"}
 CODE_FROM_DATA = {"eval", "exec", "compile", "__import__"}
 PICKLES = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "marshal", "shelve"}
 MACHINE_PATH = re.compile(r"^/(work|root|home|Users|mnt)(/|$)")
@@ -15,15 +16,19 @@ MACHINE_PATH = re.compile(r"^/(work|root|home|Users|mnt)(/|$)")
 
 def habits(source: str) -> list[str]:
     """One line per bad habit, with its line number."""
+    tree = ast.parse(source)
+    # People call a generator "random"; then its methods are not those of the module.
+    imported = any(isinstance(node, ast.Import) and node.names[0].name == "random" for node in ast.walk(tree))
+    modules = ("np.random", "numpy.random", *(("random",) if imported else ()))
     found: list[str] = []
-    for node in ast.walk(ast.parse(source)):
-        found += [f"line {node.lineno}: {what}" for what in _habits_of(node)]
+    for node in ast.walk(tree):
+        found += [f"line {node.lineno}: {what}" for what in _habits_of(node, modules)]
     return found
 
 
-def _habits_of(node: ast.AST) -> Iterator[str]:
+def _habits_of(node: ast.AST, modules: tuple[str, ...]) -> Iterator[str]:
     if isinstance(node, ast.Call):
-        yield from _call(node)
+        yield from _call(node, modules)
     elif isinstance(node, ast.Import | ast.ImportFrom):
         names = [alias.name for alias in node.names] if isinstance(node, ast.Import) else [node.module or ""]
         yield from (f"imports {name}" for name in names if name.partition(".")[0] in PICKLES)
@@ -33,7 +38,7 @@ def _habits_of(node: ast.AST) -> Iterator[str]:
         yield "catches everything"
 
 
-def _call(node: ast.Call) -> Iterator[str]:
+def _call(node: ast.Call, modules: tuple[str, ...]) -> Iterator[str]:
     name = ast.unparse(node.func)
     if name == "print":
         yield "prints"
@@ -42,11 +47,11 @@ def _call(node: ast.Call) -> Iterator[str]:
     if name in GLOBAL_SEEDS:
         yield f"sets the global random state with {name}"
     module, _, function = name.rpartition(".")
-    if module in ("random", "np.random", "numpy.random") and function not in ALLOWED_RANDOM:
+    if module in modules and function not in ALLOWED_RANDOM:
         yield f"uses the global random numbers of {name}"
-    if module == "torch" and function in ("rand", "randn", "randint", "randperm", "bernoulli", "normal", "multinomial"):
-        if not any(keyword.arg == "generator" for keyword in node.keywords):
-            yield f"uses the global random numbers of {name}"
+    own_generator = any(keyword.arg == "generator" for keyword in node.keywords)
+    if module == "torch" and function in TORCH_DRAWS and not own_generator:
+        yield f"uses the global random numbers of {name}"
     for keyword in node.keywords:
         value = keyword.value.value if isinstance(keyword.value, ast.Constant) else None
         if (keyword.arg, value) in (("weights_only", False), ("shell", True), ("verify", False)):

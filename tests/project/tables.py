@@ -8,13 +8,18 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from lustral.attacks import ATTACKS
 from lustral.bench.indicators import INDICATORS, UPPER_BOUND
 from lustral.catalogue import catalogue
+from lustral.data import DATA
+from lustral.purifiers import PURIFIERS
 from lustral.report.columns import COLUMNS
+from lustral.settings import Settings
+from lustral.targets import TARGETS
 from lustral.weights import list_weights
 
 ROOT = Path(__file__).parents[2]
@@ -90,6 +95,12 @@ def _data(row: dict[str, Any]) -> list[str]:
     return [f"`{row['name']}`", plain(row["summary"]), row["kind"], plain(row["origin"])]
 
 
+LISTS: dict[str, Mapping[str, type[Settings]]] = {
+    "purifiers": PURIFIERS,
+    "attacks": ATTACKS,
+    "targets": TARGETS,
+    "data": DATA,
+}
 METHODS: dict[str, tuple[list[str], Callable[[dict[str, Any]], list[str]]]] = {
     "purifiers": (["Purifier", "What it does", "Gradient", "Random", "Source"], _purifier),
     "attacks": (["Attack", "What it does", "Needs", "Against", "Source"], _attack),
@@ -107,6 +118,12 @@ def methods(kind: str) -> str:
 def defaults(kind: str) -> str:
     """Settings and defaults of every method of a kind."""
     return markdown(["Name", "Settings"], ([f"`{row['name']}`", settings(row)] for row in catalogue(kind)))
+
+
+def reference(kind: str) -> str:
+    """Docstrings of every method of a kind, for Sphinx."""
+    classes = (f".. autoclass:: {cls.__module__}.{cls.__qualname__}\n" for cls in LISTS[kind].values())
+    return f"```{{eval-rst}}\n{''.join(classes)}```\n"
 
 
 def recipes() -> str:
@@ -142,6 +159,7 @@ def indicators() -> str:
 TABLES: dict[str, Callable[[], str]] = {
     **{kind: lambda kind=kind: methods(kind) for kind in METHODS},
     **{f"settings of {kind}": lambda kind=kind: defaults(kind) for kind in METHODS},
+    **{f"reference of {kind}": lambda kind=kind: reference(kind) for kind in METHODS},
     "recipes": recipes,
     "weights": weights,
     "columns": columns,

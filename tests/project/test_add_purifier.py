@@ -58,7 +58,7 @@ def inside(tree, *arguments):
     return python(*arguments, cwd=tree, source=tree / "src")
 
 
-def tests_of(tree, *arguments):
+def run_tests(tree, *arguments):
     return inside(tree, "-m", "pytest", "-p", "no:cacheprovider", "-k", "desaturate", *arguments)
 
 
@@ -72,7 +72,7 @@ def test_contracts_command_line_tables_and_report_pick_it_up(tree):
     (row,) = [row for row in json.loads(listed.stdout) if row["name"] == "desaturate"]
     assert row["settings"] == {"share": 0.5}
 
-    before = tests_of(tree, "tests/purifiers/test_golden.py")
+    before = run_tests(tree, "tests/purifiers/test_golden.py")
     assert before.returncode == 1
     assert "desaturate has no golden value: run `make golden`" in before.stdout
 
@@ -83,7 +83,7 @@ def test_contracts_command_line_tables_and_report_pick_it_up(tree):
     new = json.loads(golden.read_text())["values"]
     assert set(new) - set(old) == {"desaturate"}
 
-    passed = tests_of(tree, "tests/purifiers/test_golden.py", "tests/purifiers/test_contracts.py")
+    passed = run_tests(tree, "tests/purifiers/test_golden.py", "tests/purifiers/test_contracts.py")
     assert passed.returncode == 0, passed.stdout
     assert int(re.search(r"(\d+) passed", passed.stdout)[1]) > 30, "at its defaults and at three presets"
 

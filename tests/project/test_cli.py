@@ -1,10 +1,13 @@
 """The commands as people type them: what they write, and one clear line when something is wrong."""
 
 import json
+import shutil
+import subprocess
 
 import numpy as np
 import pytest
 
+from lustral.cli import main
 from lustral.images import read_image, write_image
 from lustral.purifiers import PURIFIERS
 from tests.project.shell import lustral
@@ -17,6 +20,24 @@ def refusal(done):
     assert done.stderr.startswith("lustral: ")
     assert "Traceback" not in done.stderr
     return done.stderr
+
+
+@pytest.fixture
+def purify(tmp_path, monkeypatch, capfd):
+    """``lustral purify`` in this process, which has torch already, and in ``tmp_path``."""
+    monkeypatch.chdir(tmp_path)
+
+    def command(*arguments):
+        monkeypatch.setattr("sys.argv", ["lustral", "purify", *arguments])
+        try:
+            main()
+            code = 0
+        except SystemExit as end:
+            code = end.code or 0
+        out, err = capfd.readouterr()
+        return subprocess.CompletedProcess(arguments, code, out, err)
+
+    return command
 
 
 @pytest.fixture
@@ -40,10 +61,10 @@ def test_list_refuses_an_unknown_kind_and_names_the_known_ones():
     assert "purifiers, attacks, targets, data" in refusal(lustral("list", "things"))
 
 
-def test_purify_repeats_with_a_seed_and_only_with_a_seed(tmp_path, picture):
+def test_purify_repeats_with_a_seed_and_only_with_a_seed(tmp_path, picture, purify):
     outs = {}
     for name, seed in (("a", ["--seed", "7"]), ("b", ["--seed", "7"]), ("c", ["--seed", "8"]), ("d", []), ("e", [])):
-        done = lustral("purify", "cat.png", "--with", "random_noise:sigma=0.05", "--out", name, *seed, cwd=tmp_path)
+        done = purify("cat.png", "--with", "random_noise:sigma=0.05", "--out", name, *seed)
         assert done.returncode == 0, done.stderr
         assert done.stdout.strip().endswith("cat.png")
         outs[name] = read_image(tmp_path / name / "cat.png")
@@ -55,17 +76,15 @@ def test_purify_repeats_with_a_seed_and_only_with_a_seed(tmp_path, picture):
     assert outs["a"].shape == picture.shape
 
 
-def test_purify_takes_a_chain(tmp_path, picture):
-    done = lustral(
-        "purify", "cat.png", "--with", "flip:axes=horizontal | flip:axes=horizontal", "--out", "o", cwd=tmp_path
-    )
+def test_purify_takes_a_chain(tmp_path, picture, purify):
+    done = purify("cat.png", "--with", "flip:axes=horizontal | flip:axes=horizontal", "--out", "o")
     assert done.returncode == 0, done.stderr
     assert np.array_equal(read_image(tmp_path / "o" / "cat.png"), picture)
 
 
-def test_purify_refuses_a_file_that_is_no_picture(tmp_path):
+def test_purify_refuses_a_file_that_is_no_picture(tmp_path, purify):
     (tmp_path / "bad.png").write_text("this is text")
-    message = refusal(lustral("purify", "bad.png", "--with", "flip", "--out", "o", cwd=tmp_path))
+    message = refusal(purify("bad.png", "--with", "flip", "--out", "o"))
     assert "bad.png" in message
     assert "expected one of PNG, JPEG" in message
     assert not list((tmp_path / "o").glob("*"))
@@ -80,8 +99,8 @@ def test_purify_refuses_a_file_that_is_no_picture(tmp_path):
         ("jpeg:75", "expected key=value"),
     ],
 )
-def test_purify_explains_a_wrong_purifier_in_one_line(tmp_path, picture, spec, words):
-    assert words in refusal(lustral("purify", "cat.png", "--with", spec, "--out", "o", cwd=tmp_path))
+def test_purify_explains_a_wrong_purifier_in_one_line(picture, purify, spec, words):
+    assert words in refusal(purify("cat.png", "--with", spec, "--out", "o"))
 
 
 def test_dry_run_says_what_would_be_done_and_writes_nothing(tiny_run):
@@ -138,8 +157,6 @@ def test_status_of_another_folder_is_one_line(tmp_path):
 
 
 def test_verify_finds_a_changed_byte_and_explain_says_what_is_done(tiny_run, tmp_path):
-    import shutil
-
     folder = tmp_path / "out"
     shutil.copytree(tiny_run / "out", folder)
     assert lustral("verify", folder).stdout == "4 cells, 0 problems\n"

