@@ -3,8 +3,6 @@
 import numpy as np
 import pytest
 import torch
-from hypothesis import given
-from hypothesis import strategies as st
 
 from lustral.tensors import check_images, from_uint8, quantise, to_uint8
 
@@ -61,20 +59,7 @@ def test_from_uint8_refuses_other_shapes():
         from_uint8(np.zeros((4, 4, 3), np.uint8))
 
 
-@given(st.integers(0, 2**31), st.floats(0.05, 20.0))
-def test_rounding_never_leaves_the_distance_to_the_clean_image(seed, levels):
-    generator = torch.Generator().manual_seed(seed)
-    clean = torch.randint(0, 256, (2, 3, 4, 4), generator=generator) / 255
-    x = (clean + (torch.rand(clean.shape, generator=generator) * 2 - 1) * levels / 255).clamp(0, 1)
-    rounded = quantise(x, clean)
-    steps = rounded * 255
-    assert torch.allclose(steps, steps.round(), atol=1e-3)
-    assert bool(((rounded - clean).abs() <= (x - clean).abs() + 1e-5).all())
-    assert bool(((rounded - x).abs() < 1 / 255 + 1e-6).all())
-
-
-def test_rounding_keeps_what_is_8_bit_already():
-    clean = torch.randint(0, 256, (2, 3, 4, 4), generator=torch.Generator().manual_seed(0)) / 255
-    moved = (clean + 8 / 255).clamp(0, 1)
-    assert torch.equal(to_uint8(quantise(moved, clean)), to_uint8(moved))
-    assert torch.equal(to_uint8(quantise(moved)), to_uint8(moved))
+def test_quantise_gives_the_nearest_8_bit_image():
+    x = torch.rand(2, 3, 4, 4, generator=torch.Generator().manual_seed(0))
+    assert torch.equal(quantise(x), to_uint8(x).float() / 255)
+    assert float((quantise(x) - x).abs().max()) <= 0.5 / 255 + 1e-6

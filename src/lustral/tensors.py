@@ -68,17 +68,6 @@ def from_uint8(images: NDArray[np.uint8] | UInt8[Tensor, "n 3 h w"]) -> Images:
     return torch.from_numpy(np.ascontiguousarray(images.transpose(0, 3, 1, 2))).float().div(255)
 
 
-def quantise(x: Images, clean: Images | None = None) -> Images:
-    """The nearest 8-bit image, as floats; with ``clean``, never farther from it than ``x`` was.
-
-    Rounding to nearest can leave a ball around ``clean`` by half a level, so values that would move
-    away from ``clean`` beyond where ``x`` stood are rounded towards it instead. ``clean`` must itself be 8-bit.
-    """
-    levels = x.detach().clamp(0, 1).mul(255)
-    if clean is None:
-        return levels.round().div(255)
-    centre = clean.mul(255).round()
-    offset = levels - centre
-    rounded = offset.round()
-    too_far = rounded.abs() > offset.abs() + 1e-3  # 1e-3 level: float error of a value that sits on the grid
-    return (centre + torch.where(too_far, rounded - rounded.sign(), rounded)).div(255)
+def quantise(x: Images) -> Images:
+    """The nearest 8-bit image, as floats."""
+    return x.detach().clamp(0, 1).mul(255).round_().div_(255)

@@ -75,7 +75,7 @@ def test_names_and_titles_are_cosmetic(values):
         ("suite.scenes.data", "scenes:split=test,count=10,choice_seed=1", {"clean", "attack", "score", "adaptive"}),
         ("suite.scenes.attack.PGD.attack", "pgd:epsilon=4/255,steps=3", {"adaptive"}),
         ("suite.scenes.attack.blind FGSM.attack", "fgsm:epsilon=4/255", {"attack", "score"}),
-        ("protocol.selection_draws", 3, {"attack", "score", "adaptive"}),
+        ("protocol.selection_draws", 3, {"adaptive"}),
         ("protocol.worst_of", 1, set()),
     ],
 )

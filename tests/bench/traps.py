@@ -29,7 +29,7 @@ from lustral.seeds import Noise
 from lustral.targets import TARGETS
 from lustral.targets.base import TargetSettings
 from lustral.targets.module import Target
-from lustral.tensors import from_uint8, quantise
+from lustral.tensors import from_uint8
 
 SIDE = 12
 PIXELS = 3 * SIDE * SIDE
@@ -300,7 +300,7 @@ class LastIterate(Oracle):
 
     @torch.no_grad()
     def select(self, final: Tensor, noise: Noise, draws: int = 20) -> Selection:
-        x = quantise(final, self.clean)
+        x = self.rounded(final)
         rate, _ = self._judge(x, noise.draws(0, draws), draws)
         return Selection(x, final, rate, rate, torch.zeros(len(x), dtype=torch.bool))
 

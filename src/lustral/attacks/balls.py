@@ -59,6 +59,28 @@ class Ball:
             return torch.minimum(torch.maximum(x, clean - self.epsilon), clean + self.epsilon).clamp_(0, 1)
         return (clean + self.shrink(x - clean)).clamp_(0, 1)
 
+    def to_8_bit(self, x: Images, clean: Images) -> Images:
+        """The 8-bit image nearest to ``x`` (n, 3, h, w) that lies inside, as floats; ``clean`` must be 8-bit.
+
+        Rounding can leave the ball by half a level. For Linf such values step back by one level; for L2 the
+        perturbations that leave are shortened, by as little as a bisection finds, before they are rounded.
+        """
+        centre = clean.mul(255).round_()
+        offset = x.clamp(0, 1).mul_(255).sub_(centre)  # in levels
+        radius = self.epsilon * 255 + 1e-3  # the float error of a value that sits on the border
+        if self.norm == "linf":
+            limit = float(int(radius))
+            return offset.round_().clamp_(-limit, limit).add_(centre).div_(255)
+        outside = lengths(offset.round(), "l2") > radius
+        short = torch.zeros(len(x), device=x.device, dtype=x.dtype)
+        long = torch.ones_like(short)
+        for _ in range(12 if bool(outside.any()) else 0):
+            middle = (short + long) / 2
+            fits = lengths((offset * middle[:, None, None, None]).round_(), "l2") <= radius
+            short, long = torch.where(fits, middle, short), torch.where(fits, long, middle)
+        scale = torch.where(outside, short, torch.ones_like(short))
+        return (offset * scale[:, None, None, None]).round_().add_(centre).div_(255)
+
     def around(self, clean: Images) -> Region:
         """The ball around these clean images, for loops that project often."""
         return Region(self, clean)

@@ -7,8 +7,6 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor
 
-from lustral.tensors import quantise
-
 if TYPE_CHECKING:
     from lustral.attacks.oracle import Oracle
 
@@ -29,7 +27,7 @@ def leaving(oracle: Oracle, x: Tensor, rows: Tensor, broken: Tensor) -> Tensor:
     where = broken.nonzero().flatten()
     leave = torch.zeros_like(broken)
     if len(where):
-        rounded = quantise(x[where], oracle.clean[rows[where]])
+        rounded = oracle.rounded(x[where], rows[where])
         held = oracle.broken(rounded, rows[where])
         leave[where] = held
         x[where[held]] = rounded[held]

@@ -231,11 +231,17 @@ class Oracle:
         self.asked[chosen] = asked + 1
         return slopes.nan_to_num(0.0, 0.0, 0.0)
 
+    def rounded(self, x: Images, rows: Rows | None = None) -> Images:
+        """The nearest allowed 8-bit images of ``x`` (m, 3, h, w); an attack is judged by these."""
+        if self.ball is None:
+            return quantise(x)
+        return self.ball.to_8_bit(x, self.clean if rows is None else self.clean[rows])
+
     @torch.no_grad()
     def select(self, final: Images, noise: Noise, draws: int = 20) -> Selection:
         """Choose per image among the clean image, the last iterate and the remembered points.
 
-        Every candidate is rounded to 8 bits without leaving its distance to the clean image, then judged
+        Every candidate is rounded to 8 bits without leaving the ball, then judged
         over ``draws`` fresh draws of the defence (one if it is not random): most draws broken first, then
         the largest mean margin. These passes belong to the protocol and are not charged to the attack.
 
@@ -257,7 +263,7 @@ class Oracle:
         rates: list[Tensor] = []
         margins: list[Tensor] = []
         for index in range(candidates.shape[1]):
-            rounded[:, index] = x = quantise(candidates[:, index], self.clean)
+            rounded[:, index] = x = self.rounded(candidates[:, index])
             rate, mean = self._judge(x, noise.draws(0, draws), draws)
             rates.append(rate)
             margins.append(mean)

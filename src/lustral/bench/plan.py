@@ -163,7 +163,9 @@ def _make(
     if line is not None:
         settings["attack"] = _identity(line.attack)
         settings["access"] = _identity(_effective(line.access, defence) if defence is not None else line.access)
-        settings["selection_draws"] = recipe.protocol.selection_draws
+    if kind in ("attack", "adaptive"):
+        random = defence is not None and defence.is_random
+        settings["selection_draws"] = recipe.protocol.selection_draws if random else 1
     if needs:
         settings["needs"] = list(needs)
     settings["pictures"] = max(0, min(recipe.pictures - start, recipe.chunk)) if role == "main" else 0

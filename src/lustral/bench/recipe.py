@@ -85,7 +85,10 @@ class Suite(_Strict):
             raise ValueError(f"attack labels repeat in suite {self.name!r}: {labels}")
         if sum(line.main for line in self.attack) > 1:
             raise ValueError(f"suite {self.name!r} marks several attacks as main; indicators examine exactly one")
-        for line in self.attack:
+        threats = [(line.attack, line.access.to_json()) for line in self.attack]
+        for index, line in enumerate(self.attack):
+            if threats[index] in threats[:index]:
+                raise ValueError(f"suite {self.name!r} names the same attack and access twice: {line.label!r}")
             if self.target.kind not in line.attack.kinds:
                 raise ValueError(f"{line.attack.name} has no meaning for a {self.target.kind} ({line.label!r})")
         return self
