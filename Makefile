@@ -3,7 +3,6 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed
-LINKS ?=
 export OMP_NUM_THREADS ?= 1
 export OMP_WAIT_POLICY ?= PASSIVE
 ifeq ($(origin LUSTRAL_DATA), undefined)
@@ -12,7 +11,7 @@ export LUSTRAL_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: demo test check golden torture benchmark docs clean
+.PHONY: demo test check golden tables torture benchmark docs clean
 
 demo: $(STAMP)
 	$(BIN)/lustral run recipes/demo.toml --out runs/demo --workers 2
@@ -21,8 +20,8 @@ test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
 
 check: $(STAMP)
-	$(BIN)/ruff format --check src tests benchmarks
-	$(BIN)/ruff check src tests benchmarks
+	$(BIN)/ruff format --check src tests benchmarks docs/conf.py examples
+	$(BIN)/ruff check src tests benchmarks docs/conf.py examples
 	$(BIN)/basedpyright
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -n 2
@@ -30,6 +29,9 @@ check: $(STAMP)
 
 golden: $(STAMP)
 	$(BIN)/python -m tests.golden
+
+tables: $(STAMP)
+	$(BIN)/python -m tests.project.tables
 
 torture: $(STAMP)
 	$(BIN)/python -m tests.torture --kills 200

@@ -16,7 +16,8 @@ import torch
 
 from lustral.bench import cells
 from lustral.bench.cell import CellResult
-from lustral.bench.cells import execute, unpack_images
+from lustral.bench.cells import execute
+from lustral.bench.encoding import unpack_images
 from lustral.bench.plan import Cell, make_plan
 from lustral.bench.recipe import parse_recipe
 from lustral.bench.rows import TIMING, digest_rows, to_table

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import json
 import resource
 import time
-import zlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
@@ -15,27 +13,25 @@ from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image
 from torch import nn
 
 from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
 from lustral.attacks.goals import Goal, Misclassify, MoveScore
 from lustral.bench.cell import CellResult
+from lustral.bench.encoding import fidelity, pack_images, pictures, unpack_images
 from lustral.bench.plan import Cell
 from lustral.bench.protocol import answers, attack_images, draw_outputs, score_noise, verdicts
 from lustral.data import parse_data
 from lustral.data.base import ImageSet
-from lustral.measures.fidelity import psnr, ssim_gaussian
 from lustral.purifiers import PurifierSettings, parse_purifier
 from lustral.seeds import Noise
 from lustral.settings import canonical
 from lustral.targets import TargetSettings, parse_target
-from lustral.tensors import Images, from_uint8, to_uint8
+from lustral.tensors import Images, from_uint8
 
-__all__ = ["execute", "unpack_images"]
+__all__ = ["execute"]
 
 Columns = dict[str, list[Any]]
-SSIM_WINDOW = 11
 TRACE_TAIL = 10  # I4 looks at what the last ten questions still gained
 
 
@@ -143,9 +139,9 @@ def _clean(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple
         "bare_clean": answers(kind, bare).tolist(),
         "purified_clean": said.tolist(),
         "correct": correct.tolist(),
-        **_fidelity("clean", purified, chunk.x),
-        "picture_clean": _pictures(chunk.x, cell.settings["pictures"]),
-        "picture_purified_clean": _pictures(purified, cell.settings["pictures"]),
+        **fidelity("clean", purified, chunk.x),
+        "picture_clean": pictures(chunk.x, cell.settings["pictures"]),
+        "picture_purified_clean": pictures(purified, cell.settings["pictures"]),
     }
     facts = {
         "score_purifier": _module_digest(purifier_settings, purifier),
@@ -232,7 +228,7 @@ def _run_attack(
     height, width = chunk.x.shape[2:]
     n = len(chunk.ids)
     columns: Columns = {
-        "adversarial": _pack(chosen.x),
+        "adversarial": pack_images(chosen.x),
         "height": [height] * n,
         "width": [width] * n,
         "bare_attacked": bare.tolist(),
@@ -242,7 +238,7 @@ def _run_attack(
         "linf_float": (chosen.unrounded - chunk.x).flatten(1).abs().amax(1).double().tolist(),
         "linf": shift.abs().amax(1).double().tolist(),
         "l2": shift.norm(dim=1).double().tolist(),
-        **_fidelity("attack", chosen.x, chunk.x),
+        **fidelity("attack", chosen.x, chunk.x),
         "queries": oracle.queries.tolist(),
         "gradients": oracle.gradients.tolist(),
         "dead_start": oracle.dead[:, 0].tolist(),
@@ -250,7 +246,7 @@ def _run_attack(
         "trace_first": trace[0].double().tolist(),
         "trace_early": tail.double().tolist(),
         "trace_last": trace[-1].double().tolist(),
-        "picture_attacked": _pictures(chosen.x, cell.settings["pictures"]),
+        "picture_attacked": pictures(chosen.x, cell.settings["pictures"]),
     }
     return columns, chosen.x
 
@@ -279,38 +275,7 @@ def _score_images(cell: Cell, chunk: _Chunk, goal: Goal, adversarial: Images) ->
     columns: Columns = {
         "purified_attacked": answers(target_settings.kind, outputs.flatten(0, 1)).unflatten(0, (-1, draws)).tolist(),
         "broken": verdicts(goal, outputs).tolist(),
-        **_fidelity("attacked", purified, chunk.x),
-        "picture_purified_attacked": _pictures(purified, cell.settings["pictures"]),
+        **fidelity("attacked", purified, chunk.x),
+        "picture_purified_attacked": pictures(purified, cell.settings["pictures"]),
     }
     return columns, {"score_purifier": _module_digest(purifier_settings, purifier)}
-
-
-def _fidelity(name: str, x: Images, reference: Images) -> Columns:
-    """PSNR and Gaussian-window SSIM of 8-bit images per image; SSIM is NaN where its window does not fit."""
-    first = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
-    second = to_uint8(reference).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
-    fits = min(first.shape[1:3]) >= SSIM_WINDOW
-    similarity = ssim_gaussian(first, second) if fits else np.full(len(first), np.nan)
-    return {f"psnr_{name}": psnr(first, second).tolist(), f"ssim_{name}": similarity.tolist()}
-
-
-def _pack(x: Images) -> list[bytes]:
-    images = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy()
-    return [zlib.compress(np.ascontiguousarray(image).tobytes()) for image in images]
-
-
-def unpack_images(columns: Mapping[str, list[Any]]) -> np.ndarray[Any, np.dtype[np.uint8]]:
-    """The adversarial images of a cell as uint8 (n, h, w, 3)."""
-    shape = (columns["height"][0], columns["width"][0], 3)
-    return np.stack(
-        [np.frombuffer(zlib.decompress(packed), dtype=np.uint8).reshape(shape) for packed in columns["adversarial"]]
-    )
-
-
-def _pictures(x: Images, count: int) -> list[bytes | None]:
-    pictures: list[bytes | None] = [None] * len(x)
-    for row, image in enumerate(to_uint8(x[:count]).permute(0, 2, 3, 1).cpu().numpy()):
-        stream = io.BytesIO()
-        Image.fromarray(image).save(stream, format="PNG")
-        pictures[row] = stream.getvalue()
-    return pictures

@@ -43,7 +43,8 @@ class Target(nn.Module):
         self.std: Tensor
         self.register_buffer("mean", torch.as_tensor(mean, dtype=torch.float32).view(3, 1, 1))
         self.register_buffer("std", torch.as_tensor(std, dtype=torch.float32).view(3, 1, 1))
-        self.to(memory_format=torch.channels_last)  # a fifth faster on processors, the same values up to rounding
+        # A fifth faster on processors, the same values up to rounding.
+        self.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] missing from torch's overloads
         self.eval().requires_grad_(False)
 
     def forward(self, x: Images) -> Float[Tensor, "n *k"]:
