@@ -6,7 +6,6 @@ import json
 import os
 import shlex
 import sys
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
@@ -16,7 +15,6 @@ from lustral.settings import SettingsError
 
 if TYPE_CHECKING:
     from lustral.bench.plan import Plan
-    from lustral.bench.run import Progress
 
 __all__ = ["app", "main"]
 
@@ -65,6 +63,7 @@ def run_command(
     from lustral.bench.run import run_plan
     from lustral.bench.store import Store
     from lustral.catalogue import find_recipe
+    from lustral.progress import Reporter
 
     loaded = load_recipe(find_recipe(recipe), changes or [])
     folder = out or Path("runs") / loaded.name
@@ -72,7 +71,7 @@ def run_command(
     if dry:
         _show_status(Store(folder), plan)
         return
-    with _Reporter() as reporter:
+    with Reporter() as reporter:
         values = {**loaded.to_json(), "command": "lustral " + shlex.join(sys.argv[1:])}
         summary = run_plan(plan.cells, folder, recipe=values, workers=workers, engine=engine, on_event=reporter)
     _show(str(summary))
@@ -85,64 +84,6 @@ def _write_report(folder: Path, plan: Plan | None) -> Path:
     from lustral.report import write_report
 
     return write_report(folder, None if plan is None else plan.cells)
-
-
-class _Reporter:
-    """Progress of a run: a bar with the remaining time on a terminal, JSON lines elsewhere."""
-
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
-
-    def __enter__(self) -> Callable[[Progress], None]:
-        if not sys.stderr.isatty():
-            return self._line
-        from rich.console import Console
-        from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-        from rich.progress import Progress as Bar
-
-        columns = (
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeElapsedColumn(),
-            TextColumn("{task.fields[left]}"),
-        )
-        self._bar = Bar(*columns, console=Console(stderr=True))
-        self._bar.start()
-        self._task = self._bar.add_task("planning", total=None, left="")
-        return self._draw
-
-    def __exit__(self, *_: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-
-    def _draw(self, progress: Progress) -> None:
-        cell, seconds = progress.event.cell, progress.remaining_seconds
-        left = "" if seconds is None else f"{seconds / 60:.1f} min left"
-        what = f"{cell.suite}: {_defence(cell.settings)} {cell.label or cell.kind}"
-        self._bar.update(self._task, total=progress.total, completed=progress.done, description=what[:60], left=left)
-
-    def _line(self, progress: Progress) -> None:
-        event = progress.event
-        row = {
-            "event": event.name,
-            "cell": event.cell.id,
-            "kind": event.cell.kind,
-            "suite": event.cell.suite,
-            "defence": _defence(event.cell.settings),
-            "attack": event.cell.label,
-            "done": progress.done,
-            "total": progress.total,
-            "seconds": round(event.seconds, 3),
-            "remaining_seconds": None if progress.remaining_seconds is None else round(progress.remaining_seconds, 1),
-        }
-        sys.stderr.write(json.dumps(row) + "\n")
-        sys.stderr.flush()
-
-
-def _defence(settings: dict[str, Any]) -> str:
-    return str(settings.get("defence", {}).get("name", ""))
 
 
 def _stored_plan(folder: Path) -> Plan:
@@ -254,18 +195,41 @@ def purify_command(
         _show(str(out / f"{file.stem}.png"))
 
 
+@app.command("attack")
+def attack_command(
+    files: Annotated[list[Path], typer.Argument(help="PNG, JPEG, WebP, BMP or PPM pictures.")],
+    target: Annotated[str, typer.Option(help="What is attacked, such as photo_quality.")],
+    out: Annotated[Path, typer.Option(help="Folder for the attacked pictures (PNG).")],
+    attack: Annotated[str, typer.Option("--with", help="Such as apgd:epsilon=4/255,steps=50.")] = "apgd",
+    defence: Annotated[str, typer.Option(help="The purifier before the target.")] = "identity",
+    access: Annotated[
+        str, typer.Option(help="What the attacker knows, such as blind or exact:eot=20.")
+    ] = "exact:eot=20",
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+) -> None:
+    """Attack pictures: away from the class the target sees, or away from its score."""
+    from lustral.evaluation import attack_picture
+    from lustral.images import read_image, write_image
+
+    out.mkdir(parents=True, exist_ok=True)
+    for file in files:
+        attacked, before, after = attack_picture(
+            read_image(file), target, attack=attack, purifier=defence, access=access, seed=seed, name=file.name
+        )
+        write_image(out / f"{file.stem}.png", attacked)
+        _show(f"{out / file.stem}.png: {before:g} -> {after:g}")
+
+
 @app.command("train")
 def train_command(
-    name: Annotated[str, typer.Argument(help="What to train; `lustral train list` shows the names.")],
+    name: Annotated[str, typer.Argument(help="scenes-classifier, photo-quality or cifar10-classifier.")],
     out: Annotated[Path, typer.Option(help="Folder for the weights and their registry.")] = Path("zoo"),
     seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the training settings.")] = None,
 ) -> None:
     """Train a network that ships with lustral, or go on with a training that was stopped."""
-    from lustral.train import TRAININGS, run_training
+    from lustral.train import run_training
 
-    if name not in TRAININGS:
-        raise SettingsError(f"known trainings: {', '.join(TRAININGS)}")
     overrides: dict[str, Any] = {"seed": seed}
     for change in changes or []:
         key, equals, value = change.partition("=")

@@ -12,15 +12,16 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
-from lustral.attacks.goals import Misclassify
+from lustral.attacks.goals import Goal, Misclassify, MoveScore
 from lustral.bench.evidence import AttackEvidence, Evidence, Verdict
 from lustral.bench.indicators import judge
-from lustral.bench.protocol import attack_images, draw_outputs, score_noise, verdicts
+from lustral.bench.protocol import answers, attack_images, draw_outputs, score_noise, verdicts
 from lustral.measures import Interval, average_broken, majority_broken, wilson_interval, worst_of
 from lustral.purifiers import PurifierSettings, parse_purifier
-from lustral.tensors import Images, check_images, quantise
+from lustral.targets import parse_target
+from lustral.tensors import Images, check_images, from_uint8, quantise, to_uint8
 
-__all__ = ["Accuracy", "Evaluation", "evaluate"]
+__all__ = ["Accuracy", "Evaluation", "attack_picture", "evaluate"]
 
 Spec = str | Mapping[str, Any]
 
@@ -120,6 +121,50 @@ def evaluate(
         ids = [str(row) for row in range(start, start + len(x))]
         parts.append(_attack_part(model, module, settings, threat, x, y, ids, seed, draws))
     return _summarise(parts, defence, settings, threat, worst_of_m)
+
+
+def attack_picture(
+    image: NDArray[np.uint8],
+    target: str,
+    *,
+    attack: Spec | AttackSettings = "apgd",
+    purifier: Spec | PurifierSettings = "identity",
+    access: Spec | Access = "exact:eot=20",
+    seed: int = 0,
+    name: str = "picture",
+) -> tuple[NDArray[np.uint8], float, float]:
+    """Attack one picture through a purifier.
+
+    Args:
+        image: uint8 (h, w, 3).
+        target: settings as text; a classifier is led away from the class that it sees now.
+        attack: what is done.
+        purifier: what stands before the target.
+        access: what the attacker knows of it.
+        seed: everything random follows from it and from ``name``.
+        name: key of the picture.
+
+    Returns:
+        The attacked picture, and what the purified clean and attacked pictures give (class or score) in one fresh draw.
+    """
+    settings = parse_target(target)
+    model = settings.build()
+    defence = parse_purifier(purifier)
+    module = defence.build(target=model if defence.needs_target else None)
+    x = from_uint8(image[None])
+    clean = draw_outputs(model, module, x, score_noise(seed, [name], attacked=False), 1).outputs.squeeze(1)
+    before = float(answers(settings.kind, clean))
+    goal: Goal = Misclassify(torch.tensor([int(before)]))
+    if settings.kind == "quality":
+        low, high = settings.range
+        sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
+        goal = MoveScore(clean.float(), low, high, sign, settings.success)
+    chosen, _ = attack_images(
+        parse_attack(attack), parse_access(access), model, goal, x, seed=seed, ids=[name], purifier=module
+    )
+    scored = draw_outputs(model, module, chosen.x, score_noise(seed, [name], attacked=True), 1).outputs.squeeze(1)
+    attacked = to_uint8(chosen.x)[0].permute(1, 2, 0).numpy()
+    return attacked, before, float(answers(settings.kind, scored))
 
 
 def _check(model: object, images: Images, labels: Tensor) -> None:

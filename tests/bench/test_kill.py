@@ -80,7 +80,7 @@ def test_a_kill_before_any_call_into_the_operating_system_is_survived(tmp_path):
 @pytest.mark.slow
 def test_the_real_recipe_survives_kills(tmp_path):
     result = subprocess.run(
-        [sys.executable, "-m", "tests.torture", "--kills", "6", "--folder", str(tmp_path)],
+        [sys.executable, "-m", "tests.torture", "--kills", "20", "--folder", str(tmp_path)],
         cwd=ROOT,
         capture_output=True,
         text=True,

@@ -6,6 +6,7 @@ It is made from the dictionaries of methods, so a new method appears without any
 
 from __future__ import annotations
 
+import csv
 import re
 import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -23,12 +24,13 @@ from lustral.targets import TARGETS
 from lustral.weights import list_weights
 
 ROOT = Path(__file__).parents[2]
-BLOCK = re.compile(r"(?P<head><!-- table: (?P<name>[a-z ]+) -->\n).*?(?P<tail><!-- end of table -->)", re.DOTALL)
+WORST = "worst of all"
+BLOCK = re.compile(r"(?P<head><!-- table: (?P<name>[a-z0-9_ ]+) -->\n).*?(?P<tail><!-- end of table -->)", re.DOTALL)
 
 
 def pages(root: Path = ROOT) -> list[Path]:
     """The files that may hold tables."""
-    return [root / "README.md", *sorted((root / "docs").glob("*.md"))]
+    return [root / "README.md", *sorted((root / "docs").rglob("*.md"))]
 
 
 def filled(text: str) -> str:
@@ -156,6 +158,39 @@ def indicators() -> str:
     return markdown(["", "What has to hold", "After a FAIL the number is"], lines)
 
 
+def results(file: Path) -> str:
+    """A published ``table.csv``: one line per defence, robust accuracy under every attack, the worst last."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    attacks = sorted({row["attack"] for row in rows if row["attack"] != WORST}, key=[r["attack"] for r in rows].index)
+    by_defence: dict[str, dict[str, dict[str, str]]] = {}
+    for row in rows:
+        by_defence.setdefault(row["defence"], {})[row["attack"]] = row
+
+    def percent(row: dict[str, str], key: str) -> str:
+        return f"{100 * float(row[key]):.1f}" if row[key] else ""
+
+    def lines() -> Iterator[list[str]]:
+        order = sorted(by_defence, key=lambda name: (by_defence[name][WORST]["verdict"] != "passes checks", -float(
+            by_defence[name][WORST]["robust.average"]), name))  # fmt: skip
+        for name in order:
+            worst = by_defence[name][WORST]
+            doubts = [mark for mark in worst["indicator_string"].split() if not mark.endswith("+")]
+            yield [
+                f"`{name}`",
+                percent(worst, "clean.average"),
+                *(percent(by_defence[name][attack], "robust.average") for attack in attacks),
+                f"{percent(worst, 'robust.average')} [{percent(worst, 'robust.low')}, {percent(worst, 'robust.high')}]",
+                percent(worst, "robust.worst"),
+                percent(worst, "robust.vote"),
+                plain(worst["verdict"]),
+                " ".join(doubts) or "all pass",
+            ]
+
+    heads = ["Defence", "Clean", *attacks, "Worst attack per image [95 %]", "Worst of 10", "Vote", "Verdict", "Doubts"]
+    return markdown(heads, lines())
+
+
 TABLES: dict[str, Callable[[], str]] = {
     **{kind: lambda kind=kind: methods(kind) for kind in METHODS},
     **{f"settings of {kind}": lambda kind=kind: defaults(kind) for kind in METHODS},
@@ -164,6 +199,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     "columns": columns,
     "indicators": indicators,
+    **{f"results {file.stem}": lambda file=file: results(file) for file in (ROOT / "docs" / "results").glob("*.csv")},
 }
 
 

@@ -6,6 +6,7 @@ import subprocess
 
 import numpy as np
 import pytest
+from skimage.data import chelsea
 
 from lustral.cli import main
 from lustral.images import read_image, write_image
@@ -88,6 +89,21 @@ def test_purify_refuses_a_file_that_is_no_picture(tmp_path, purify):
     assert "bad.png" in message
     assert "expected one of PNG, JPEG" in message
     assert not list((tmp_path / "o").glob("*"))
+
+
+def test_attack_raises_a_score_within_its_bound(tmp_path):
+    picture = chelsea()[100:180, 100:180]
+    write_image(tmp_path / "cat.png", picture)
+    done = lustral(
+        *("attack", "cat.png", "--target", "photo_quality", "--with", "ifgsm:epsilon=4/255,steps=5"),
+        *("--defence", "jpeg:quality=75", "--out", "o"),
+        cwd=tmp_path,
+    )
+    assert done.returncode == 0, done.stderr
+    before, after = (float(number) for number in done.stdout.strip().split(": ")[1].split(" -> "))
+    assert after > before + 0.03
+    shift = read_image(tmp_path / "o" / "cat.png").astype(int) - picture.astype(int)
+    assert 3 <= abs(shift).max() <= 4
 
 
 @pytest.mark.parametrize(
