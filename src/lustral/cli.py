@@ -116,7 +116,15 @@ def status_command(folder: Annotated[Path, typer.Argument(help="Folder of result
 @app.command("report")
 def report_command(folder: Annotated[Path, typer.Argument(help="Folder of results.")]) -> None:
     """Write the tables and the page again from what is stored."""
-    _show(str(_write_report(folder, _stored_plan(folder) if (folder / "recipe.json").is_file() else None)))
+    from lustral.data import MissingData
+
+    plan = None
+    if (folder / "recipe.json").is_file():
+        try:
+            plan = _stored_plan(folder)
+        except MissingData as error:
+            sys.stderr.write(f"lustral: every stored cell is reported, also of earlier recipes, because {error}\n")
+    _show(str(_write_report(folder, plan)))
 
 
 @app.command("verify")
