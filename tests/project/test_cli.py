@@ -191,3 +191,17 @@ def test_verify_finds_a_changed_byte_and_explain_says_what_is_done(tiny_run, tmp
 
 def test_explain_refuses_an_unknown_cell(tiny_run):
     assert "begins with 'zzz'" in refusal(lustral("explain", tiny_run / "out", "zzz"))
+
+
+def test_report_works_where_the_data_set_is_not(tiny_run, tmp_path, monkeypatch):
+    monkeypatch.delenv("LUSTRAL_DATA", raising=False)
+    folder = tmp_path / "out"
+    shutil.copytree(tiny_run / "out", folder)
+    recipe = json.loads((folder / "recipe.json").read_text())
+    recipe["suite"][0]["data"] = {"name": "cifar10", "root": str(tmp_path)}
+    (folder / "recipe.json").write_text(json.dumps(recipe))
+    before = (folder / "table.csv").read_bytes()
+    done = lustral("report", folder)
+    assert done.returncode == 0, done.stderr
+    assert "every stored cell is reported" in done.stderr
+    assert (folder / "table.csv").read_bytes() == before

@@ -61,6 +61,7 @@ def pareto_figure(rows: Sequence[Row], places: Sequence[int]) -> dict[str, Any]:
     y = np.array([100 * row["robust"]["average"] for row in rows])
     passes = np.array([not row["upper_bound"] for row in rows], dtype=bool)
     front = pareto_front(np.stack([np.where(passes, x, np.nan), y], axis=1), (True, True))
+    named = _uncrowded(x, y, front)
     figure = graph.Figure()
     _add_front(figure, x[front], y[front])
     sizes = _sizes([row["cost"]["milliseconds"] for row in rows])
@@ -70,12 +71,24 @@ def pareto_figure(rows: Sequence[Row], places: Sequence[int]) -> dict[str, Any]:
     ):
         chosen = np.flatnonzero(mask).tolist()
         _add_markers(figure, name, [rows[i] for i in chosen], x[mask], y[mask], axis)
-        labels = [html.escape(plain(rows[i]["defence"], 26), quote=False) if front[i] else "" for i in chosen]
+        labels = [html.escape(plain(rows[i]["defence"], 26), quote=False) if named[i] else "" for i in chosen]
         marker = {"size": [sizes[i] for i in chosen], "symbol": symbol, "color": colour, "line": {"width": 1.5}}
         sides = ["top left" if x[i] > (np.nanmin(x) + np.nanmax(x)) / 2 else "top right" for i in chosen]
         figure.data[-1].update(marker=marker, text=labels, textposition=sides, customdata=[places[i] for i in chosen])
     figure.update_layout(_layout(axis, rows[0]["kind"] if rows else "classifier"))
     return json.loads(figure.to_json() or "{}")
+
+
+def _uncrowded(
+    x: np.ndarray[Any, Any], y: np.ndarray[Any, Any], front: np.ndarray[Any, Any]
+) -> np.ndarray[Any, np.dtype[np.bool_]]:
+    """Points of the front whose names can be printed without covering each other; the most robust go first."""
+    named = np.zeros(len(x), dtype=bool)
+    wide = 0.3 * max(float(np.nanmax(x) - np.nanmin(x)), 1e-9) if len(x) else 0.0
+    for i in sorted(np.flatnonzero(front).tolist(), key=lambda i: (-y[i], i)):
+        taken = np.flatnonzero(named)
+        named[i] = not bool(((np.abs(x[taken] - x[i]) < wide) & (np.abs(y[taken] - y[i]) < 6)).any())
+    return named
 
 
 def _value(row: Mapping[str, Any], key: str) -> float:
