@@ -4,7 +4,8 @@
 
 Attack and bare passes alternate in one single-threaded process and are timed in processor time, so that
 other work on the machine touches both alike; the figure is the median of the paired ratios. The
-network's parameters stay unfrozen on both sides. The process starts itself anew with an allocator that
+network is the shipped CIFAR-10 classifier, 35 ms for a forward and backward pass of the batch; its
+parameters stay unfrozen on both sides. The process starts itself anew with an allocator that
 keeps freed memory: otherwise page faults, which come and go with the heap's layout, are half of the figure.
 """
 
@@ -27,10 +28,11 @@ from torch.nn import functional
 from lustral.attacks import APGD, PGD, Access, AttackSettings, Square
 from lustral.attacks.goals import Misclassify
 from lustral.attacks.oracle import Oracle
-from lustral.nets.residual import ResidualClassifier
 from lustral.seeds import Noise
+from lustral.targets import parse_target
 
-BATCH, SIDE, WIDTHS, FALLING = 32, 32, (16, 32, 64), 0.8
+BATCH, SIDE, FALLING = 32, 32, 0.8
+NETWORK = "cifar10_classifier"
 LIMITS = {"pgd_40": 1.10, "apgd_50": 1.10, "pgd_40_80_percent_fall": 0.60, "square_200": 1.15, "square_l2_200": 1.15}
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
@@ -54,13 +56,9 @@ class Sure(nn.Module):
 
 
 def problem() -> tuple[nn.Module, Tensor, Tensor]:
-    """An untrained network, random 8-bit images, and labels that ``FALLING`` of the images lose at the first step."""
+    """The shipped classifier, random 8-bit images, and labels that ``FALLING`` of the images lose at the first step."""
     generator = torch.Generator().manual_seed(0)
-    network = ResidualClassifier(10, WIDTHS).eval()
-    with torch.no_grad():
-        for weight in network.parameters():
-            if weight.ndim > 1:
-                weight.normal_(0, (2 / weight[0].numel()) ** 0.5, generator=generator)
+    network = parse_target(NETWORK).build().requires_grad_(True)
     x = torch.randint(0, 256, (BATCH, 3, SIDE, SIDE), generator=generator).float() / 255
     safe = torch.arange(BATCH) >= round(FALLING * BATCH)
     x[:, 0, 0, 0] = torch.where(safe, 1.0, 0.0)
@@ -143,7 +141,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     torch.set_num_threads(1)
     report = {
         "benchmark": "attack_overhead",
-        "setting": f"ResidualClassifier {WIDTHS}, {BATCH} images of {SIDE} x {SIDE}, parameters unfrozen",
+        "setting": f"{NETWORK}, {BATCH} images of {SIDE} x {SIDE}, parameters unfrozen",
         "measured": "processor time, median of paired ratios over bare passes",
         "rounds": options.rounds,
         "environment": {
