@@ -11,13 +11,17 @@ export LUSTRAL_DATA := $(abspath ../shared/data)
 endif
 endif
 
-.PHONY: demo test check golden tables torture benchmark docs clean
+.PHONY: demo test slow check golden tables torture benchmark docs clean
 
 demo: $(STAMP)
 	$(BIN)/lustral run recipes/demo.toml --out runs/demo --workers 2
 
 test: $(STAMP)
 	$(BIN)/python -m pytest -n 2 -m "not slow"
+
+# Minutes long: a real recipe killed twenty times and resumed.
+slow: $(STAMP)
+	$(BIN)/python -m pytest -m slow
 
 check: $(STAMP)
 	$(BIN)/ruff format --check src tests benchmarks docs/conf.py examples

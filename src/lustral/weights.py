@@ -170,7 +170,7 @@ def load_weights(
 
 
 def _parse(data: bytes, name: str) -> dict[str, Tensor]:
-    import safetensors.torch
+    from safetensors.torch import load
 
     if data.startswith((b"PK\x03\x04", b"\x80\x02", b"\x1f\x8b")):
         raise WeightsError(f"cannot load {name}: expected safetensors, got a pickle or an archive; {_CONVERT}")
@@ -181,7 +181,7 @@ def _parse(data: bytes, name: str) -> dict[str, Tensor]:
             f"got {header} in a file of {len(data)}; the file is cut off or not safetensors, fetch it again"
         )
     try:
-        tensors = safetensors.torch.load(data)
+        tensors = load(data)
     except Exception as problem:  # the parser raises its own errors, KeyError for new types, RuntimeError for sizes
         reason = " ".join(str(problem).split())[:200]
         raise WeightsError(f"cannot load {name}: expected sound safetensors, got: {reason!r}; fetch it again") from None

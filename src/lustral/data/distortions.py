@@ -60,8 +60,8 @@ def _lens_blur(pixels: Levels, radius: float, _: np.random.Generator) -> Levels:
     return _average(pixels, [(y, x) for y in reach for x in reach if y * y + x * x <= radius * radius])
 
 
-def _motion_blur(pixels: Levels, length: float, random: np.random.Generator) -> Levels:
-    angle = random.uniform(0, math.pi)
+def _motion_blur(pixels: Levels, length: float, generator: np.random.Generator) -> Levels:
+    angle = generator.uniform(0, math.pi)
     along = np.linspace(-(length - 1) / 2, (length - 1) / 2, int(length))
     return _average(pixels, [(round(step * math.sin(angle)), round(step * math.cos(angle))) for step in along])
 
@@ -76,16 +76,16 @@ def _jpeg_with(subsampling: int) -> Apply:
     return apply
 
 
-def _white_noise(pixels: Levels, sigma: float, random: np.random.Generator) -> Levels:
-    return pixels + sigma * random.standard_normal(pixels.shape)
+def _white_noise(pixels: Levels, sigma: float, generator: np.random.Generator) -> Levels:
+    return pixels + sigma * generator.standard_normal(pixels.shape)
 
 
-def _speckle(pixels: Levels, sigma: float, random: np.random.Generator) -> Levels:
-    return pixels * (1 + sigma * random.standard_normal(pixels.shape))
+def _speckle(pixels: Levels, sigma: float, generator: np.random.Generator) -> Levels:
+    return pixels * (1 + sigma * generator.standard_normal(pixels.shape))
 
 
-def _impulse_noise(pixels: Levels, share: float, random: np.random.Generator) -> Levels:
-    place, colour = random.random((2, *pixels.shape))
+def _impulse_noise(pixels: Levels, share: float, generator: np.random.Generator) -> Levels:
+    place, colour = generator.random((2, *pixels.shape))
     return np.where(place < share, np.where(colour < 0.5, 0.0, 255.0), pixels)
 
 
@@ -107,8 +107,8 @@ def _saturation(pixels: Levels, factor: float, _: np.random.Generator) -> Levels
     return grey + factor * (pixels - grey)
 
 
-def _colour_shift(pixels: Levels, distance: float, random: np.random.Generator) -> Levels:
-    angle, reach = random.uniform(0, 2 * math.pi), math.ceil(distance)
+def _colour_shift(pixels: Levels, distance: float, generator: np.random.Generator) -> Levels:
+    angle, reach = generator.uniform(0, 2 * math.pi), math.ceil(distance)
     down, right = round(distance * math.sin(angle)), round(distance * math.cos(angle))
     padded = np.pad(pixels[..., 1], reach, mode="symmetric")
     height, width = pixels.shape[:2]
@@ -128,13 +128,13 @@ def _pixelate(pixels: Levels, block: float, _: np.random.Generator) -> Levels:
     return np.asarray(small.resize((width, height), Image.Resampling.NEAREST), dtype=np.float64)
 
 
-def _oversharpen(pixels: Levels, amount: float, random: np.random.Generator) -> Levels:
-    return pixels + amount * (pixels - _gaussian_blur(pixels, 1.5, random))
+def _oversharpen(pixels: Levels, amount: float, generator: np.random.Generator) -> Levels:
+    return pixels + amount * (pixels - _gaussian_blur(pixels, 1.5, generator))
 
 
-def _jitter(pixels: Levels, reach: float, random: np.random.Generator) -> Levels:
+def _jitter(pixels: Levels, reach: float, generator: np.random.Generator) -> Levels:
     height, width = pixels.shape[:2]
-    moves = np.rint(random.uniform(-reach, reach, (2, height, width))).astype(np.int64)
+    moves = np.rint(generator.uniform(-reach, reach, (2, height, width))).astype(np.int64)
     rows = np.clip(np.arange(height)[:, None] + moves[0], 0, height - 1)
     columns = np.clip(np.arange(width)[None, :] + moves[1], 0, width - 1)
     return pixels[rows, columns]
@@ -199,5 +199,5 @@ def distort(image: NDArray[np.uint8], kind: str, level: int, seed: int) -> NDArr
         raise ValueError(f"image must be uint8 (h, w, 3), got {image.dtype} {image.shape}")
     distortion = DISTORTIONS[kind]
     # Not lustral.seeds.seed_of, whose module imports torch.
-    random = np.random.default_rng(int(digest([seed, kind])[:15], 16))
-    return _to_uint8(distortion.apply(image.astype(np.float64), distortion.strengths[level - 1], random))
+    generator = np.random.default_rng(int(digest([seed, kind])[:15], 16))
+    return _to_uint8(distortion.apply(image.astype(np.float64), distortion.strengths[level - 1], generator))
