@@ -100,7 +100,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "srocc_clean",
         "SROCC clean",
-        "Rank correlation of scores of purified clean images with human scores.",
+        "Rank correlation of scores of purified clean images with those of the data set (computed ones for photos).",
         digits=3,
         better="up",
         kinds=_QUALITY,
@@ -108,7 +108,7 @@ COLUMNS: tuple[Column, ...] = (
     Column(
         "srocc_attacked",
         "SROCC attacked",
-        "Rank correlation of scores of purified attacked images with the human scores of the clean ones.",
+        "Rank correlation of scores of purified attacked images with the data set scores of the clean ones.",
         digits=3,
         better="up",
         kinds=_QUALITY,

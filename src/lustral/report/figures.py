@@ -100,7 +100,7 @@ def _value(row: Mapping[str, Any], key: str) -> float:
 def _clean_axis(rows: Sequence[Row]) -> _Axis:
     if rows and rows[0]["kind"] == "quality":
         if all(math.isfinite(row["srocc_clean"]) for row in rows):
-            return _Axis("srocc_clean", "SROCC with human scores, clean images", 1.0)
+            return _Axis("srocc_clean", "SROCC with the scores of the data set, clean images", 1.0)
         return _Axis("ssim_clean", "SSIM of purified clean images", 1.0)
     return _Axis("clean.average", "Clean accuracy (%)", 100.0)
 
