@@ -16,7 +16,7 @@ def reference(name):
     """An old package, imported without letting its warnings fail the test."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return pytest.importorskip(name, exc_type=ImportError)
+        return importlib.import_module(name)
 
 
 @pytest.fixture(scope="module")
@@ -38,20 +38,9 @@ def ours(settings, net, x, labels):
     return float((oracle.memory.margins.amax(1) <= 0).float().mean())
 
 
-@pytest.mark.parametrize("loss", ["natural", "ce"])
-def test_pgd_walks_like_torchattacks(points, loss):
-    reference("torchattacks")
-    net, x, labels = points
-    x, labels = x[:16], labels[:16]
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        theirs = importlib.import_module("torchattacks").PGD(net, EPSILON, 1 / 255, 7, random_start=False)(x, labels)
-    settings = PGD(epsilon=EPSILON, step=1 / 255, steps=7, random_start=False, loss=loss)
-    torch.testing.assert_close(settings.run(setup(settings, net, x, labels), x, noise(16)), theirs, rtol=0, atol=1e-6)
-
-
 @pytest.mark.parametrize(("norm", "epsilon", "step"), [("linf", EPSILON, 1 / 255), ("l2", 0.5, 0.1)])
-def test_pgd_walks_like_foolbox(points, norm, epsilon, step):
+@pytest.mark.parametrize("loss", ["natural", "ce"])
+def test_pgd_walks_like_foolbox(points, norm, epsilon, step, loss):
     foolbox = reference("foolbox")
     net, x, labels = points
     x, labels = x[:16], labels[:16]
@@ -60,7 +49,7 @@ def test_pgd_walks_like_foolbox(points, norm, epsilon, step):
         kind = {"linf": foolbox.attacks.LinfPGD, "l2": foolbox.attacks.L2PGD}[norm]
         attack = kind(abs_stepsize=step, steps=7, random_start=False)
         _, theirs, _ = attack(foolbox.PyTorchModel(net.eval(), bounds=(0, 1)), x, labels, epsilons=epsilon)
-    settings = PGD(norm=norm, epsilon=epsilon, step=step, steps=7, random_start=False)
+    settings = PGD(norm=norm, epsilon=epsilon, step=step, steps=7, random_start=False, loss=loss)
     torch.testing.assert_close(settings.run(setup(settings, net, x, labels), x, noise(16)), theirs, rtol=0, atol=1e-5)
 
 
