@@ -83,10 +83,10 @@ def _recipes() -> list[dict[str, Any]]:
     for folder in recipe_folders():
         for path in sorted(folder.glob("*.toml")):
             try:
-                values = tomllib.loads(path.read_text(encoding="utf-8"))
-            except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-                continue
-            rows.setdefault(path.stem, {"name": path.stem, "summary": values.get("title", ""), "path": str(path)})
+                summary = tomllib.loads(path.read_text(encoding="utf-8")).get("title", "")
+            except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+                summary = f"cannot be read: {error}"
+            rows.setdefault(path.stem, {"name": path.stem, "summary": summary, "path": str(path)})
     return list(rows.values())
 
 

@@ -205,3 +205,13 @@ def test_report_works_where_the_data_set_is_not(tiny_run, tmp_path, monkeypatch)
     assert done.returncode == 0, done.stderr
     assert "every stored cell is reported" in done.stderr
     assert (folder / "table.csv").read_bytes() == before
+
+
+def test_a_recipe_that_cannot_be_read_is_listed_as_such(tmp_path):
+    (tmp_path / "recipes").mkdir()
+    (tmp_path / "recipes" / "broken.toml").write_text("name = [")
+    done = lustral("list", "recipes", "--json", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr
+    rows = {row["name"]: row["summary"] for row in json.loads(done.stdout)}
+    assert rows["broken"].startswith("cannot be read: ")
+    assert {"demo", "cifar10_filters"} <= rows.keys()

@@ -163,8 +163,9 @@ DISTORTIONS: dict[str, Distortion] = {
 
 Differs: strengths are ours, with stronger noise, so that the worst are as bad as the worst of LIVE. The
     harshness of blurs, JPEG, noises, saturation and colour shift was fitted by hand and rounded, so that
-    similarity to that power orders the mean opinions which KADID-10k publishes per kind and level (Spearman
-    correlation 0.95 over 45 of them, 0.85 with no exponent); that of the other kinds is an estimate.
+    similarity to that power orders the mean opinions which KADID-10k publishes per kind and level. KADID's
+    own strengths were approximated for that fit, so it is no measured agreement with KADID-10k; the
+    harshness of the other kinds is an estimate.
 """
 
 
