@@ -30,3 +30,11 @@ def test_attacks_keep_their_limits():
         assert figures["lower_quartile"] <= figures["ratio"] <= figures["upper_quartile"], name
         assert figures["ratio"] <= figures["limit"], name
     assert report["results"]["pgd_40_80_percent_fall"]["stopped_early"] == pytest.approx(0.8, abs=0.02)
+
+
+def test_diffusion_keeps_its_limits():
+    report = json.loads((FOLDER / "results" / "diffusion_gradients.json").read_text())
+    assert report["rounds"] >= 7
+    assert {"reverse_loop", "checkpointed_gradient", "memory_of_100_steps"} <= set(report["results"])
+    for name, figures in report["results"].items():
+        assert figures["ratio"] <= figures["limit"], name

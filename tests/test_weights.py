@@ -1,5 +1,6 @@
 """Weights that are damaged, hostile or simply of another network are refused, and nothing in them ever runs."""
 
+import contextlib
 import hashlib
 import json
 import os
@@ -16,12 +17,15 @@ from safetensors.torch import save
 from torch import nn
 
 from lustral import files, weights
+from lustral.model_files import header_with_facts
 from lustral.weights import (
     ZOO,
     LoadedWeights,
     WeightCard,
     WeightFacts,
     WeightsError,
+    checkpoint_digest,
+    is_zoo_name,
     list_weights,
     load_into,
     load_weights,
@@ -390,3 +394,65 @@ def test_the_shipped_registry_agrees_with_the_shipped_files():
     for name, card in cards.items():
         assert isinstance(card, WeightCard)
         assert load_weights(name).sha256 == card.sha256
+
+
+def with_header(facts):
+    return header_with_facts({"a": entry(0, 16, [4])}, facts) + SOUND[-16:]
+
+
+def test_facts_come_from_the_card_or_from_the_header(tmp_path):
+    card = register(tmp_path, "tiny", tiny_net().state_dict(), FACTS)
+    facts = load_weights("tiny", zoo=tmp_path).facts
+    assert facts == card.model_dump(mode="json")
+    assert facts["architecture"] == FACTS.architecture
+    assert load_weights(tmp_path / "tiny.safetensors").card == card  # the registry lies beside the file
+    (tmp_path / "elsewhere").mkdir()
+    alone = (tmp_path / "tiny.safetensors").rename(tmp_path / "elsewhere" / "tiny.safetensors")
+    assert load_weights(alone).facts == {}
+    (tmp_path / "tiny.safetensors").write_bytes(SOUND)
+    assert load_weights(tmp_path / "tiny.safetensors").card is None  # the registry speaks of another file
+    written = {"licence": "MIT", "origin": "1e3", "architecture": {"network": "x", "widths": [1, 2]}, "side": 32}
+    (tmp_path / "a.safetensors").write_bytes(with_header(written))
+    loaded = load_weights(tmp_path / "a.safetensors")
+    assert loaded.facts == written
+    assert torch.equal(loaded.tensors["a"], torch.arange(4.0))
+
+
+def test_a_header_with_facts_is_cut_or_flipped_like_any_other(tmp_path):
+    sound = with_header({"architecture": {"side": 8}, "side": 8})
+    path = tmp_path / "a.safetensors"
+    for length in range(len(sound)):
+        path.write_bytes(sound[:length])
+        with pytest.raises(WeightsError):
+            load_weights(path)
+    for place in range(8, len(sound) - 16):
+        path.write_bytes(sound[:place] + bytes([sound[place] ^ 0x55]) + sound[place + 1 :])
+        with contextlib.suppress(WeightsError):  # a changed letter inside a text cannot be seen without a pin
+            load_weights(path)
+
+
+def test_digests_of_weights_that_are_not_loaded(tmp_path):
+    path = tmp_path / "a.safetensors"
+    path.write_bytes(SOUND)
+    assert checkpoint_digest(str(path)) == hashlib.sha256(SOUND).hexdigest() == load_weights(path).sha256
+    assert checkpoint_digest(str(path), "ABC") == "abc"
+    path.write_bytes(SOUND + b" ")
+    assert checkpoint_digest(str(path)) == hashlib.sha256(SOUND + b" ").hexdigest()
+    assert checkpoint_digest("cifar10_classifier") == weight_card("cifar10_classifier").sha256
+    with pytest.raises(WeightsError, match="No such file"):
+        checkpoint_digest(str(tmp_path / "b.safetensors"))
+    assert [is_zoo_name(text) for text in ("cifar10_classifier", "./folder", "a.safetensors", "a/b")] == [
+        True,
+        False,
+        False,
+        False,
+    ]
+
+
+def test_a_network_without_memory_takes_the_tensors_in_its_own_precision():
+    with torch.device("meta"):
+        net = nn.Linear(3, 4)
+    state = {"weight": torch.ones(4, 3, dtype=torch.float16), "bias": torch.zeros(4, dtype=torch.float16)}
+    load_into(net, loaded_from(state))
+    assert net(torch.ones(1, 3)).tolist() == [[3.0] * 4]
+    assert net.weight.requires_grad

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lustral.analysis.commands import analyse
 from lustral.settings import SettingsError
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     add_completion=False,
 )
+app.add_typer(analyse, name="analyse")
 
 
 def main() -> None:
@@ -230,15 +232,17 @@ def attack_command(
 
 @app.command("train")
 def train_command(
-    name: Annotated[str, typer.Argument(help="scenes-classifier, photo-quality or cifar10-classifier.")],
+    name: Annotated[str, typer.Argument(help="denoiser, super-resolution, cifar10-classifier ...")],
     out: Annotated[Path, typer.Option(help="Folder for the weights and their registry.")] = Path("zoo"),
     seed: Annotated[int, typer.Option(help="Everything random in the run follows from it.")] = 0,
+    data: Annotated[str | None, typer.Option(help="What to learn from, such as cifar10.")] = None,
+    device: Annotated[str, typer.Option(help="Where to train: cpu or cuda.")] = "cpu",
     changes: Annotated[list[str] | None, typer.Option("--set", help="key=value of the training settings.")] = None,
 ) -> None:
     """Train a network that ships with lustral, or go on with a training that was stopped."""
     from lustral.train import run_training
 
-    overrides: dict[str, Any] = {"seed": seed}
+    overrides: dict[str, Any] = {"seed": seed} | ({"data": data} if data else {})
     for change in changes or []:
         key, equals, value = change.partition("=")
         if not equals:
@@ -248,8 +252,34 @@ def train_command(
     def tell(row: dict[str, Any]) -> None:
         sys.stderr.write(json.dumps(row) + "\n")
 
-    card = run_training(name, out=out, settings=overrides, progress=tell)
+    card = run_training(name, out=out, settings=overrides, progress=tell, device=device)
     _show(card.model_dump_json(indent=1))
+
+
+weights_app = typer.Typer(help="Weights that others published.", no_args_is_help=True)
+app.add_typer(weights_app, name="weights")
+
+
+@weights_app.command("convert")
+def convert_command(
+    source: Annotated[Path, typer.Argument(metavar="IN", help="A .pt, .ckpt, .safetensors or a diffusers folder.")],
+    out: Annotated[Path, typer.Argument(metavar="OUT", help="The .safetensors file to write.")],
+    family: Annotated[str, typer.Option(help="adm, ddpm, score_sde, edm or diffusers.")],
+    licence: Annotated[str, typer.Option(help="Licence of the weights; it is written into the file.")],
+    origin: Annotated[str | None, typer.Option(help="Where they came from; by default the name of IN.")] = None,
+    changes: Annotated[list[str] | None, typer.Option("--set", help="key=value; see docs/weights.md.")] = None,
+) -> None:
+    """Turn a published diffusion checkpoint into safetensors that purifiers can use; nothing in it is executed."""
+    from lustral.diffusion.convert import convert_weights, read_option
+
+    options = dict(read_option(change) for change in changes or [])
+    written = convert_weights(source, out, family, licence, origin, options)
+    _show(f"{written.path}: {written.parameters:,} parameters, sha256 {written.sha256}")
+    _show(json.dumps(written.facts, indent=1))
+    before, after = written.decibels
+    _show(f"a photograph with noise of 0.5: {before:.1f} dB, after one pass {after:.1f} dB")
+    if not after > before + 3:
+        sys.stderr.write("lustral: it hardly removes noise: check the options in docs/weights.md\n")
 
 
 if __name__ == "__main__":

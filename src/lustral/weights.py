@@ -11,13 +11,14 @@ import json
 import os
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, TypeAdapter, ValidationError
 
 from lustral.files import locked, read_regular, replace_file, shown
+from lustral.model_files import MAX_BYTES, WeightsError, file_sha256, header_facts, model_folder
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -28,6 +29,8 @@ __all__ = [
     "WeightCard",
     "WeightFacts",
     "WeightsError",
+    "checkpoint_digest",
+    "is_zoo_name",
     "list_weights",
     "load_into",
     "load_weights",
@@ -39,19 +42,15 @@ ZOO = Path(__file__).parent / "zoo"
 """Folder of the weights that ship with the package."""
 
 REGISTRY = "registry.json"
-MAX_BYTES = 4 * 2**30
 MAX_HEADER = 8 * 2**20  # about 80,000 tensors; safetensors itself allows 100 MB, which takes seconds to parse
 MAX_REGISTRY = 2**22
 
 _NAME = r"[a-z0-9][a-z0-9_-]{0,63}"
 _PICKLES = (".pt", ".pth", ".ckpt", ".bin", ".pkl", ".pickle", ".tar")
 _CONVERT = (
-    "in an environment you trust run safetensors.torch.save_file(torch.load(path, weights_only=True), 'x.safetensors')"
+    "`lustral weights convert` turns diffusion checkpoints into safetensors; others in an environment you trust: "
+    "safetensors.torch.save_file(torch.load(path, weights_only=True), 'x.safetensors')"
 )
-
-
-class WeightsError(ValueError):
-    """Weights that are refused; one line says which, what was expected, what came and what to do."""
 
 
 class WeightFacts(BaseModel):
@@ -94,13 +93,15 @@ class LoadedWeights:
         name: registered name, or the printable path of a file.
         tensors: finite tensors on the CPU, by name.
         sha256: 64 hexadecimal characters, part of the identity of every result made with these weights.
-        card: None for a local file.
+        card: None for a local file without a registry beside it.
+        facts: licence, origin, architecture ... of the card, or what ``lustral weights convert`` wrote into the header.
     """
 
     name: str
     tensors: dict[str, Tensor]
     sha256: str
     card: WeightCard | None = None
+    facts: dict[str, JsonValue] = field(default_factory=dict)
 
 
 _CARDS = TypeAdapter(dict[str, WeightCard])
@@ -138,6 +139,31 @@ def weight_card(name: str, zoo: Path = ZOO) -> WeightCard:
     return cards[name]
 
 
+def is_zoo_name(weights: str) -> bool:
+    """Whether the text names registered weights; one with a folder separator or a suffix is a path."""
+    return re.search(r"[/\\.]", weights) is None
+
+
+def checkpoint_digest(weights: str, sha256: str | None = None) -> str:
+    """sha256 of registered weights (from the registry), of a file or of a diffusers folder.
+
+    Args:
+        weights: a registered name, a file, or a folder (its configuration and its one safetensors file count).
+        sha256: taken for granted for a file or folder if stated, else computed.
+
+    Raises:
+        WeightsError: unknown name or unreadable file.
+    """
+    if is_zoo_name(weights):
+        return weight_card(weights).sha256
+    if sha256:
+        return sha256.lower()
+    if not os.path.isdir(weights):
+        return file_sha256(weights)
+    parts = {file.name: file_sha256(file) for file in model_folder(weights).files}
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
 def load_weights(
     name_or_path: str | Path, sha256: str | None = None, *, zoo: Path = ZOO, max_bytes: int = MAX_BYTES
 ) -> LoadedWeights:
@@ -153,8 +179,7 @@ def load_weights(
         WeightsError: unknown name, not a regular file, not safetensors, damaged, other hash, or NaN or infinity inside.
     """
     text = os.fspath(name_or_path)
-    is_name = isinstance(name_or_path, str) and not re.search(r"[/\\.]", text)
-    card = weight_card(text, zoo) if is_name else None
+    card = weight_card(text, zoo) if isinstance(name_or_path, str) and is_zoo_name(text) else None
     path = zoo / card.file if card else Path(text)
     if path.suffix.lower() in _PICKLES:
         raise WeightsError(f"cannot load {shown(path)}: pickles can run code and are never opened; {_CONVERT}")
@@ -166,7 +191,18 @@ def load_weights(
                 f"cannot load {shown(path)}: expected the sha256 {whose}, {expected[:80]}, got {actual}; "
                 "the file was changed or damaged, fetch it again"
             )
-    return LoadedWeights(text if card else shown(path), _parse(data, shown(path)), actual, card)
+    tensors = _parse(data, shown(path))
+    card = card or _card_beside(path, actual)
+    facts = card.model_dump(mode="json") if card else header_facts(data, shown(path))
+    return LoadedWeights(text if is_zoo_name(text) else shown(path), tensors, actual, card, facts)
+
+
+def _card_beside(path: Path, sha256: str) -> WeightCard | None:
+    """The card of a file in the folder that ``lustral train`` wrote it to, if it is still the same file."""
+    if not (path.parent / REGISTRY).is_file():
+        return None
+    cards = list_weights(path.parent).values()
+    return next((card for card in cards if card.file == path.name and card.sha256 == sha256), None)
 
 
 def _parse(data: bytes, name: str) -> dict[str, Tensor]:
@@ -199,6 +235,8 @@ def _require_finite(tensors: Mapping[str, Tensor], name: str) -> None:
 def load_into(module: nn.Module, weights: LoadedWeights) -> None:
     """Copy weights into a network that has exactly these names and shapes; otherwise leave it untouched.
 
+    A network without memory (on torch's "meta" device) takes the tensors themselves, in its own precision.
+
     Raises:
         WeightsError: names are missing or unexpected or shapes differ; the first few are listed.
     """
@@ -220,7 +258,9 @@ def load_into(module: nn.Module, weights: LoadedWeights) -> None:
             f"weights {weights.name} do not fit {type(module).__name__}: {', '.join(problems)}; "
             "build the network with the architecture settings of their card"
         )
-    module.load_state_dict(weights.tensors)
+    empty = any(tensor.is_meta for tensor in state.values())
+    tensors = {key: tensor.to(state[key].dtype) for key, tensor in weights.tensors.items()}
+    module.load_state_dict(tensors, assign=empty)
 
 
 def register(zoo: Path, name: str, tensors: Mapping[str, Tensor], facts: WeightFacts) -> WeightCard:

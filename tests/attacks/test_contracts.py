@@ -1,6 +1,17 @@
 """The contract over all attacks."""
 
-from lustral.attacks import APGD, ATTACKS, FGSM, IFGSM, PGD, RandomSearch, Square
+from lustral.attacks import (
+    APGD,
+    ATTACKS,
+    FAB,
+    FGSM,
+    IFGSM,
+    PGD,
+    AutoAttack,
+    DiffAttack,
+    RandomSearch,
+    Square,
+)
 from tests.contracts.attacks import AttackContract
 
 
@@ -18,6 +29,13 @@ class TestAttacks(AttackContract):
         APGD(steps=8, norm="l2", epsilon=0.4, restarts=2, early_stop=True),
         Square(queries=60, epsilon=16 / 255),
         Square(queries=60, epsilon=0.5, norm="l2"),
+        FAB(steps=4, targets=2),
+        FAB(steps=3, targets=1, norm="l2", epsilon=0.4, restarts=2, early_stop=True),
+        FAB(steps=2, targeted=False),
+        AutoAttack(steps=3, targets=1, queries=6, evaluations=3, reselection=4),
+        AutoAttack(steps=3, variant="rand", evaluation="single", norm="l2", epsilon=0.4),
+        DiffAttack(steps=4),
+        DiffAttack(steps=4, norm="l2", epsilon=0.4, restarts=2),
     )
 
 

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from lustral.attacks import APGD, FGSM, PGD, Access, RandomSearch, Square
+from lustral.attacks import APGD, FAB, FGSM, PGD, Access, DiffAttack, RandomSearch, Square
 from lustral.attacks.balls import Ball
 from lustral.attacks.goals import Misclassify, MoveScore
 from lustral.attacks.oracle import BudgetSpent, Forbidden, Oracle
@@ -141,6 +141,7 @@ def test_splitting_questions_changes_nothing(eot):
         APGD(steps=4, loss="targeted_dlr", early_stop=True, epsilon=0.2),
         Square(queries=12, epsilon=0.2),
         RandomSearch(draws=4),
+        FAB(steps=4, targets=2, early_stop=True, epsilon=0.2),
     ],
     ids=lambda s: s.name,
 )
@@ -161,6 +162,9 @@ def test_documented_costs():
         (APGD(steps=6, loss="targeted_dlr", targets=3), 22, 18),
         (Square(queries=12, early_stop=False), 12, 0),
         (RandomSearch(draws=4), 4, 0),
+        (FAB(steps=4, targets=2, epsilon=1e-6), 1 + 1 + 2 * 4 * 2 + 2, 8),
+        (FAB(steps=4, targeted=False, restarts=2, epsilon=1e-6), 1 + 2 * 4 * (4 + 1) + 2, 32),
+        (DiffAttack(steps=6), 7, 6),
     ):
         x = images(2, 8)
         oracle = setup(settings, network(), x)

@@ -31,7 +31,7 @@ def test_access_is_read_from_text_mappings_and_settings():
         (
             parse_attack,
             "pdg",
-            "unknown attack 'pdg' (did you mean 'pgd'?); known attacks: apgd, fgsm, ifgsm, pgd, random_noise, square",
+            "unknown attack 'pdg' (did you mean 'pgd'?); known attacks: apgd, autoattack, diffattack, fab, fgsm,",
         ),
         (parse_attack, "pgd:stpes=3", "unknown setting 'stpes' of pgd; known settings:"),
         (parse_attack, "pgd:steps=0", "pgd.steps"),
@@ -48,6 +48,15 @@ def test_mistakes_are_explained(parse, value, message):
     assert message in str(error.value)
 
 
+def test_settings_of_papers_that_the_documentation_names_can_be_typed():
+    lee_kim = parse_attack("pgd:steps=200,step=0.007,random_start=false")
+    assert (lee_kim.steps, lee_kim.step, lee_kim.random_start, lee_kim.epsilon) == (200, 0.007, False, 8 / 255)
+    assert parse_access("exact:eot=20").eot == 20
+    hill = parse_attack("pgd:steps=50,step=2/255")
+    assert (hill.steps, hill.step) == (50, 2 / 255)
+    assert parse_access("bpda:eot=15") == Access(knowledge="bpda", eot=15)
+
+
 def test_checkpoints_are_those_of_the_paper_and_never_stall():
     assert checkpoints(100) == [22, 41, 57, 70, 80, 87, 93, 99]
     for steps in range(1, 40):
@@ -59,4 +68,5 @@ def test_checkpoints_are_those_of_the_paper_and_never_stall():
 def test_settings_load_no_torch():
     code = "import sys, lustral.attacks; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
-    assert set(ATTACKS) == {"random_noise", "fgsm", "ifgsm", "pgd", "apgd", "square"}
+    names = {"random_noise", "fgsm", "ifgsm", "pgd", "apgd", "fab", "square", "autoattack", "diffattack"}
+    assert set(ATTACKS) == names

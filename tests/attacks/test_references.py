@@ -6,7 +6,9 @@ import warnings
 import pytest
 import torch
 
-from lustral.attacks import APGD, PGD, Square
+from lustral.attacks import APGD, FAB, PGD, AutoAttack, Square
+from lustral.attacks.balls import lengths
+from lustral.attacks.hyperplane import shortest_step
 from tests.attacks.problems import images, network, noise, setup
 
 EPSILON = 8 / 255
@@ -85,3 +87,47 @@ def test_square_is_as_strong_as_autoattack(points, norm, epsilon):
     assert 0.05 < theirs < 0.95, "the problem should be neither trivial nor hopeless"
     settings = Square(norm=norm, epsilon=epsilon, queries=300)
     assert ours(settings, net, x, labels) <= theirs + 0.015, theirs
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_steps_onto_hyperplanes_are_those_of_autoattack(norm):
+    projections = reference("pyautoattack.fab_projections")
+    x = images(32, 6, low=0, high=256)
+    slope = noise(32).normal(x)
+    gap = 3 * noise(32, "gap").normal(x[:, 0, 0, 0])
+    project = {"linf": projections.projection_linf, "l2": projections.projection_l2}[norm]
+    flat = slope.flatten(1)
+    theirs = project(x.flatten(1), flat, (flat * x.flatten(1)).sum(1) - gap).view_as(x)
+    torch.testing.assert_close(shortest_step(x, gap, slope, norm), theirs, rtol=0, atol=1e-9)
+
+
+@pytest.mark.parametrize("norm", ["linf", "l2"])
+def test_fab_comes_as_near_as_autoattack(points, norm):
+    base = reference("pyautoattack.fab_pt")
+    net, x, labels = points
+    x, labels = x[:48], labels[:48]
+    attack = base.FABAttack_PT(net, norm={"linf": "Linf", "l2": "L2"}[norm], n_iter=15, eps=1.0, device="cpu")
+    attack.target_class = 2  # the likeliest wrong class
+    with torch.random.fork_rng():
+        theirs = lengths(attack.attack_single_run(x, labels, is_targeted=True) - x, norm)
+    settings = FAB(norm=norm, steps=15, targets=1, epsilon=1e-6)
+    ours = settings.nearest(setup(settings, net, x, labels), x, noise(48)).distance
+    torch.testing.assert_close(ours, theirs, rtol=1e-3, atol=1e-6)
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", EPSILON), ("l2", 0.3)])
+def test_autoattack_is_as_strong_as_autoattack(points, norm, epsilon):
+    base = reference("pyautoattack.autoattack")
+    net, x, labels = points
+    x, labels = x[:128], labels[:128]
+    with warnings.catch_warnings(), torch.random.fork_rng():
+        warnings.simplefilter("ignore")
+        theirs = base.AutoAttack(net, norm={"linf": "Linf", "l2": "L2"}[norm], eps=epsilon, seed=0)
+        theirs.apgd.n_iter = theirs.apgd_targeted.n_iter = theirs.fab.n_iter = 8
+        theirs.apgd_targeted.n_target_classes = theirs.fab.n_target_classes = 2
+        theirs.square.n_queries, theirs.square.rescale_schedule = 60, True
+        theirs = robust(net, theirs.run_standard_evaluation(x, labels, batch_size=128)[0], labels)
+    assert 0.05 < theirs < 0.95, "the problem should be neither trivial nor hopeless"
+    settings = AutoAttack(norm=norm, epsilon=epsilon, steps=8, targets=2, queries=60)
+    oracle = setup(settings, net, x, labels)
+    assert robust(net, settings.run(oracle, x, noise(128)), labels) <= theirs + 0.008

@@ -15,14 +15,16 @@ from lustral.attacks import ATTACKS, Access, parse_attack
 from lustral.bench import protocol
 from lustral.bench.cell import CellResult
 from lustral.bench.cells import execute
-from lustral.bench.checks import checks
-from lustral.bench.evidence import clearly_above, gain_of, pair
+from lustral.bench.checks import Check, checks, with_checks
+from lustral.bench.evidence import GradientCheck, clearly_above, gain_of, pair
 from lustral.bench.indicators import INDICATORS, AttackEvidence, Evidence, Verdict, is_upper_bound, judge
 from lustral.bench.plan import make_plan
+from lustral.bench.recipe import Recipe, parse_recipe
 from lustral.bench.store import Store
 from lustral.data.base import ImageSet
 from lustral.purifiers import parse_purifier
 from lustral.report import build_table
+from lustral.report.columns import value_of
 from lustral.targets import parse_target
 from lustral.tensors import from_uint8
 from tests.bench.traps import (
@@ -31,6 +33,7 @@ from tests.bench.traps import (
     BatchMean,
     LastIterate,
     Pictures,
+    gradient_evidence,
     numbers,
     recipe_of,
     run,
@@ -132,15 +135,21 @@ def test_a_transductive_defence_breaks_the_purifier_contract() -> None:
             getattr(contract, check)(BatchMean())
 
 
-def test_the_report_comes_to_the_same_verdicts(traps: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    arguments, options = ("trap_random_sign", "apgd:epsilon=16/255,steps=3", "exact:eot=2"), {"count": 8, "draws": 10}
-    expected = judge(run(*arguments, **options))
-    recipe, store, results = recipe_of(*arguments, **options), Store(tmp_path), dict[str, CellResult]()
-    (tmp_path / "recipe.json").write_text(json.dumps(recipe.to_json()))
+def table_of(recipe: Recipe, folder: Path) -> tuple[Any, ...]:
+    """The rows that the report makes of a run of ``recipe``."""
+    store, results = Store(folder), dict[str, CellResult]()
+    (folder / "recipe.json").write_text(json.dumps(recipe.to_json()))
     for cell in make_plan(recipe).cells:
         results[cell.id] = execute(cell, {need: results[need] for need in cell.needs})
         store.write(cell, results[cell.id], {})
-    row = next(row for row in build_table(tmp_path).rows if row["main"] and row["defence"] == "trap_random_sign")
+    return build_table(folder).rows
+
+
+def test_the_report_comes_to_the_same_verdicts(traps: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    arguments, options = ("trap_random_sign", "apgd:epsilon=16/255,steps=3", "exact:eot=2"), {"count": 8, "draws": 10}
+    expected = judge(run(*arguments, **options))
+    rows = table_of(recipe_of(*arguments, **options), tmp_path)
+    row = next(row for row in rows if row["main"] and row["defence"] == "trap_random_sign")
     for name, verdict in expected.items():
         found = row["indicators"][name]
         assert found["verdict"] == verdict.verdict, (name, found, verdict)
@@ -177,8 +186,107 @@ def test_an_honest_evaluation_is_not_accused(name: str, traps: pytest.MonkeyPatc
     failed = {indicator for indicator, verdict in verdicts.items() if verdict.verdict == "FAIL"}
     # A control that keeps images at this epsilon is the truth about the control, not about the attack.
     assert failed <= ({"I15"} if arguments[0] != "identity" else set()), verdicts
-    assert verdicts["I2"].verdict == verdicts["I9"].verdict == verdicts["I14"].verdict == "PASS", verdicts
+    for indicator in ("I1", "I2", "I9", "I14"):
+        assert verdicts[indicator].verdict == "PASS", verdicts
     assert not is_upper_bound(verdicts)
+
+
+GRADIENTS = {
+    "identity": "PASS",
+    "trap_scaled": "PASS",
+    "gaussian_blur": "PASS",
+    "median_blur": "PASS",
+    "random_noise": "PASS",
+    "diff_jpeg": "PASS",
+    "trap_shattered": "PASS",
+    "trap_diffpure": "PASS",
+    "trap_diffpure:solver=ode": "PASS",
+    "trap_guided:order=2": "PASS",
+    "trap_guided:order=1": "FAIL",
+    "trap_detached_network": "FAIL",
+    "trap_draws_inside": "FAIL",
+    "trap_misleading": "PASS",
+    "trap_detach": "FAIL",
+    "trap_no_grad": "FAIL",
+    "trap_honest_none": "WARN",
+    "jpeg": "WARN",
+    "trap_single_precision": "NOT RUN",
+}
+
+
+@pytest.mark.parametrize("target", ["trap_perceptron", "trap_quality"])
+@pytest.mark.parametrize("defence", GRADIENTS)
+def test_I1_tells_gradients_that_are_exact(defence: str, target: str, traps: pytest.MonkeyPatch) -> None:
+    recipe = recipe_of(defence, "pgd:epsilon=8/255,steps=2", target=target, count=4)
+    cell = [cell for cell in make_plan(recipe).cells if cell.kind == "gradient"][-1]
+    result = execute(cell, {})
+    evidence = case(made(), check=gradient_evidence(result), gradient=result.facts["gradient"])
+    found = judge(evidence)["I1"]
+    assert found.verdict == GRADIENTS[defence], found
+    assert found.value is None or found.value < 1e-6 or found.verdict != "PASS"
+    assert is_upper_bound(judge(evidence)) is (found.verdict == "FAIL")
+
+
+def test_I1_names_what_is_wrong(traps: pytest.MonkeyPatch) -> None:
+    def measured(defence: str) -> GradientCheck:
+        plan = make_plan(recipe_of(defence, "pgd:epsilon=8/255,steps=2", target="trap_perceptron", count=4))
+        found = gradient_evidence(execute([cell for cell in plan.cells if cell.kind == "gradient"][-1], {}))
+        assert isinstance(found, GradientCheck)
+        return found
+
+    inside, first, none = measured("trap_draws_inside"), measured("trap_guided"), measured("trap_no_grad")
+    assert inside.error.max() < 1e-6 < 1e-3 < inside.difference.max()
+    assert not first.difference.any()
+    assert first.error.min() > 1e-3
+    assert none.zero.all()
+    assert none.error.min() == pytest.approx(1)
+
+
+def test_a_purifier_without_gradient_is_printed_as_an_upper_bound(traps: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    recipe = recipe_of("trap_no_grad", "apgd:epsilon=4/255,steps=3", count=12, checks=False)
+    row = next(row for row in table_of(recipe, tmp_path) if row["main"] and row["defence"] == "trap_no_grad")
+    assert row["gradient"] == "exact"
+    assert row["indicators"]["I1"]["verdict"] == "NOT RUN"
+    assert row["indicators"]["I2"]["verdict"] == "FAIL"
+    assert row["upper_bound"]
+    assert value_of(row, "verdict") == "upper bound"
+
+
+def test_gradients_reach_the_report_from_cells_that_two_suites_share(traps: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    values = recipe_of("trap_detached_network", "fgsm:epsilon=8/255", count=4, draws=2, others=()).to_json()
+    values["protocol"]["gradient_images"] = 3
+    values["suite"].append({**values["suite"][0], "name": "again"})
+    rows = [row for row in table_of(parse_recipe(values), tmp_path) if row["main"]]
+    assert {row["suite"] for row in rows} == {"trap"}  # every cell of the second suite is one of the first
+    for row in rows:
+        found = row["indicators"]["I1"]
+        assert found["verdict"] == ("PASS" if row["defence"] == "identity" else "FAIL")
+        assert "worst of 3 images" in found["detail"]
+
+
+def test_an_attack_that_equals_a_check_stands_for_it(traps: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    others = (("pgd:steps=2", "bpda"), ("fgsm:norm=linf", "exact"))
+    values = recipe_of("trap_scaled", "pgd:epsilon=8/255,steps=2", count=8, others=others).to_json()
+    plan = make_plan(parse_recipe(values))
+    roles_made = {cell.role for cell in plan.cells if cell.settings.get("defence", {}).get("name") == "trap_scaled"}
+    assert "I4:doubled" in roles_made
+    assert not {"I11:fgsm", "I11:bpda"} & roles_made  # made once, as lines of the recipe
+    row = next(row for row in table_of(parse_recipe(values), tmp_path) if row["main"] and row["defence"] != "identity")
+    text = row["indicators"]["I11"]["detail"]
+    assert text.count("one step breaks") == text.count("BPDA breaks") == 1
+    assert "other" not in text
+
+
+def test_the_fullest_of_equal_attacks_stands_for_a_check() -> None:
+    attack, access = parse_attack("pgd:steps=60"), Access()
+    check = Check("I11:bpda", attack, Access(knowledge="bpda"))
+    settings = {"attack": attack.to_json(), "access": check.access.to_json()}
+    line, own = made(label="BPDA", n=64, **settings), made("I11:bpda", n=8, **settings)
+    for attacks in ([line], [line, own], [own, line]):
+        found = [a for a in with_checks([made(attack=attack.to_json()), *attacks], [check]) if a.role == "I11:bpda"]
+        assert [len(a.images) for a in found] == [64]
+    assert [len(a.images) for a in with_checks([own], [check])] == [8]
+    assert with_checks([made(access=access.to_json())], [check])[0].role == "main"
 
 
 def _pictures(target: str) -> ImageSet:
@@ -310,6 +418,35 @@ def test_every_failure_from_I1_to_I10_makes_an_upper_bound_and_no_other() -> Non
         verdicts = dict.fromkeys(INDICATORS, Verdict("PASS")) | {name: Verdict("FAIL")}
         assert is_upper_bound(verdicts) is (name not in ("I11", "I12", "I13", "I14", "I15", "I16"))
         assert not is_upper_bound(dict.fromkeys(INDICATORS, Verdict("WARN")))
+
+
+def gradient(*errors: float, difference: float = 0.0, cosine: float = 1.0, zero: bool = False) -> GradientCheck:
+    n = len(errors)
+    return GradientCheck(np.array(errors), np.full(n, difference), np.full(n, cosine), np.full(n, zero))
+
+
+def test_I1_thresholds() -> None:
+    good = gradient(1e-9, 1e-5)
+    assert verdict("I1", made()) == "NOT RUN"
+    assert verdict("I1", made(), check="why") == "NOT RUN"
+    assert judge(case(made(), check="why"))["I1"].detail == "why"
+    assert verdict("I1", made(), check=good) == "PASS"
+    assert verdict("I1", made(knowledge="known_noise"), check=good) == "PASS"
+    for knowledge in ("blind", "scores", "bpda", "surrogate"):
+        assert verdict("I1", made(knowledge=knowledge), check=good) == "NOT RUN"
+    wrong = (
+        gradient(1e-9, 2e-5),
+        gradient(1e-9, difference=1e-18),
+        gradient(1e-9, cosine=0.998),
+        gradient(0.0, zero=True),
+        gradient(float("inf")),
+        gradient(float("nan")),
+        gradient(0.0, difference=float("nan")),
+    )
+    for check in wrong:
+        assert verdict("I1", made(), check=check) == "FAIL"
+        assert verdict("I1", made(), check=check, gradient="bpda") == "WARN"
+        assert verdict("I1", made(), check=check, gradient="none") == "WARN"
 
 
 def dead(n: int, *rows: int, column: int = 0) -> np.ndarray[Any, Any]:

@@ -85,6 +85,42 @@ def test_a_change_remakes_exactly_what_depends_on_it(key, value, kinds):
     assert {cell.kind for cell in after if cell.id not in before} == kinds
 
 
+def gradient_cells(*changes):
+    cells = make_plan(load_recipe(SMALL, ["protocol.checks=true", *changes])).cells
+    return [cell for cell in cells if cell.kind == "gradient"]
+
+
+def test_every_defence_gets_one_gradient_cell_whatever_the_chunk():
+    found = gradient_cells()
+    names = [cell.settings["defence"]["name"] for cell in found]
+    assert names == ["identity", "bit_depth", "random_noise"]
+    assert {cell.settings["stop"] for cell in found} == {2}
+    assert gradient_cells("chunk=1", "protocol.draws=4", "suite.scenes.attack.PGD.attack=pgd:steps=9") == found
+    more = gradient_cells("protocol.gradient_images=30")
+    assert {len(cell.settings["images"]) for cell in more} == {10}
+    assert not {cell.id for cell in found} & {cell.id for cell in more}
+
+
+def test_gradient_cells_change_no_other_cell():
+    with_checks = make_plan(load_recipe(SMALL, ["protocol.checks=true"])).cells
+    assert {cell.id for cell in make_plan(load_recipe(SMALL)).cells} < {cell.id for cell in with_checks}
+    assert not any(cell.needs for cell in with_checks if cell.kind == "gradient")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "protocol.checks=false",
+        "suite.scenes.attack.PGD.main=false",
+        "suite.scenes.attack.PGD.access=bpda",
+        "suite.scenes.attack.PGD.access=blind",
+        "suite.scenes.attack.PGD.attack=square:queries=3",
+    ],
+)
+def test_gradients_that_no_examined_attack_follows_are_not_checked(change):
+    assert not gradient_cells(change)
+
+
 def test_ids_do_not_depend_on_the_process():
     code = (
         "import sys, pathlib; from lustral.bench.plan import make_plan; from lustral.bench.recipe import load_recipe;"

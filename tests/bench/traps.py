@@ -18,14 +18,17 @@ from lustral.attacks import parse_attack
 from lustral.attacks.oracle import Oracle, Selection
 from lustral.bench import cells
 from lustral.bench.cell import CellResult
-from lustral.bench.evidence import AttackEvidence, Evidence
+from lustral.bench.evidence import AttackEvidence, Evidence, GradientCheck
 from lustral.bench.plan import Cell, make_plan
 from lustral.bench.recipe import parse_recipe
 from lustral.data import DATA
 from lustral.data.base import DataSettings, ImageSet
 from lustral.measures.draws import average_broken, worst_of
 from lustral.purifiers import PURIFIERS, PurifierSettings
+from lustral.purifiers.diffpure import DiffPure
+from lustral.purifiers.module import Purifier
 from lustral.seeds import Noise
+from lustral.steps import step
 from lustral.targets import TARGETS
 from lustral.targets.base import TargetSettings
 from lustral.targets.module import Target
@@ -96,7 +99,7 @@ class ManyClasses(Linear):
     name: ClassVar[str] = "trap_many"
 
     def network(self) -> nn.Module:
-        return Head(lambda x: (x - 0.5).flatten(1) @ numbers(2, PIXELS, 5))
+        return Head(lambda x: (x - 0.5).flatten(1) @ numbers(2, PIXELS, 5).to(x))
 
 
 class Hot(Linear):
@@ -133,7 +136,7 @@ class Perceptron(Linear):
 
     def network(self) -> nn.Module:
         first, second = numbers(3, PIXELS, 32) / 6, numbers(4, 32, 4) / 2
-        return Head(lambda x: torch.relu((x - 0.5).flatten(1) @ first) @ second)
+        return Head(lambda x: torch.relu((x - 0.5).flatten(1) @ first.to(x)) @ second.to(x))
 
 
 class Convolutional(Linear):
@@ -145,9 +148,9 @@ class Convolutional(Linear):
         first, second, head = numbers(5, 8, 3, 3, 3) / 3, numbers(6, 16, 8, 3, 3) / 6, numbers(7, 16, 4)
 
         def function(x: Tensor) -> Tensor:
-            hidden = torch.relu(nn.functional.conv2d(x - 0.5, first, padding=1))
-            hidden = torch.relu(nn.functional.conv2d(hidden, second, padding=1))
-            return hidden.mean((2, 3)) @ head
+            hidden = torch.relu(nn.functional.conv2d(x - 0.5, first.to(x), padding=1))
+            hidden = torch.relu(nn.functional.conv2d(hidden, second.to(x), padding=1))
+            return hidden.mean((2, 3)) @ head.to(x)
 
         return Head(function)
 
@@ -295,13 +298,120 @@ class BatchMean(Trap):
         return x - x.mean((0, 2, 3), keepdim=True) + 0.5
 
 
+class Scaled(Trap):
+    """Honest: less contrast."""
+
+    name: ClassVar[str] = "trap_scaled"
+
+    def purify(self, x: Tensor, noise: Noise) -> Tensor:
+        return 0.9 * x + 0.05
+
+
+class NoGrad(Trap):
+    name: ClassVar[str] = "trap_no_grad"
+
+    @torch.no_grad()
+    def purify(self, x: Tensor, noise: Noise) -> Tensor:
+        return 0.9 * x + 0.05
+
+
+class HonestNone(NoGrad):
+    """Without a gradient, and says so."""
+
+    name: ClassVar[str] = "trap_honest_none"
+    gradient: ClassVar = "none"
+
+
+class SinglePrecision(Trap):
+    """Refuses float64."""
+
+    name: ClassVar[str] = "trap_single_precision"
+
+    def purify(self, x: Tensor, noise: Noise) -> Tensor:
+        return nn.functional.conv2d(x, torch.eye(3)[:, :, None, None])
+
+
+class Network(nn.Module):
+    """A denoiser with one hidden layer and no ReLU."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.first = nn.Parameter(numbers(8, 6, 3, 3, 3) / 3)
+        self.second = nn.Parameter(numbers(9, 3, 6, 3, 3) / 6)
+
+    def forward(self, x: Tensor, sigma: Tensor) -> Tensor:
+        hidden = nn.functional.conv2d(x, self.first, padding=1) + sigma.log()[:, None, None, None]
+        return x / (1 + sigma**2)[:, None, None, None] + nn.functional.conv2d(hidden.sin(), self.second, padding=1) / 4
+
+
+class SmallDiffPure(DiffPure):
+    """Honest: DiffPure of three strides over a network without a file."""
+
+    name: ClassVar[str] = "trap_diffpure"
+    steps: int | None = 3
+
+    def weights_used(self) -> tuple[str, ...]:
+        return ()
+
+    def build(self, device: str = "cpu", target: Any = None) -> Purifier:
+        network = Network()
+
+        def run(x: Tensor, noise: Noise) -> Tensor:
+            network.to(x.dtype)
+            return (self.clean(network, 2 * x - 1, noise) + 1) / 2
+
+        return Purifier(self, run, network)
+
+
+class DetachedNetwork(SmallDiffPure):
+    """The state keeps its gradient, the guess of the network in every stride does not."""
+
+    name: ClassVar[str] = "trap_detached_network"
+
+    def clean(self, denoise: Any, x: Tensor, noise: Noise) -> Tensor:
+        return super().clean(lambda x, sigma: denoise(x, sigma).detach(), x, noise)
+
+
+class DrawsInside(SmallDiffPure):
+    """Draws its noise inside the steps, so that the backward pass of a checkpoint meets other noise."""
+
+    name: ClassVar[str] = "trap_draws_inside"
+
+    def clean(self, denoise: Any, x: Tensor, noise: Noise) -> Tensor:
+        for _ in range(3):
+            x = step(lambda x: denoise(x + 0.2 * noise.normal(x), torch.full_like(x[:, 0, 0, 0], 0.2)), x)
+        return x
+
+
+class FirstOrder(SmallDiffPure):
+    """Guided by a gradient that is taken for a constant on the way back, unless ``order`` is 2."""
+
+    name: ClassVar[str] = "trap_guided"
+    order: int = 1
+
+    def clean(self, denoise: Any, x: Tensor, noise: Noise) -> Tensor:
+        def guided(x: Tensor, reference: Tensor) -> Tensor:
+            with torch.enable_grad():
+                state = x if x.requires_grad else x.detach().requires_grad_()
+                loss = (denoise(state, torch.full_like(x[:, 0, 0, 0], 0.2)) - reference).square().sum()
+                slope = torch.autograd.grad(loss, state, create_graph=self.order == 2 and x.requires_grad)[0]
+            return x - 0.2 * slope
+
+        reference = x
+        for _ in range(3):
+            # Views keep the uses of one image apart, as checkpoints do. The one made last is added up first.
+            other = reference.view_as(reference)
+            x = step(guided, x.view_as(x), other)
+        return x
+
+
 class LastIterate(Oracle):
     """An evaluation that forgets the path and returns where the attack happened to end."""
 
     @torch.no_grad()
     def select(self, final: Tensor, noise: Noise, draws: int = 20) -> Selection:
         x = self.rounded(final)
-        rate, _ = self._judge(x, noise.draws(0, draws), draws)
+        rate = self.judge(x, draws=draws).rate
         return Selection(x, final, rate, rate, torch.zeros(len(x), dtype=torch.bool))
 
 
@@ -321,6 +431,14 @@ EVERYTHING = (
             ResetsLoudImages,
             NeedsNoise,
             BatchMean,
+            Scaled,
+            NoGrad,
+            HonestNone,
+            SinglePrecision,
+            SmallDiffPure,
+            DetachedNetwork,
+            DrawsInside,
+            FirstOrder,
         ),
     ),
 )
@@ -372,6 +490,7 @@ def run(defence: str, *arguments: Any, **options: Any) -> Evidence:
     evidence: list[AttackEvidence] = []
     control: AttackEvidence | None = None
     clean: Cell | None = None
+    check: GradientCheck | str | None = None
     for cell in make_plan(recipe).cells:
         own = {key: value for key, value in cell.settings.get("defence", chosen).items() if key != "versions"}
         if own != chosen and (cell.role != "main" or cell.label not in ("", "main")):
@@ -379,6 +498,8 @@ def run(defence: str, *arguments: Any, **options: Any) -> Evidence:
         results[cell.id] = cells.execute(cell, {need: results[need] for need in cell.needs})
         if cell.kind == "clean" and own == chosen:
             clean = cell
+        if cell.kind == "gradient":
+            check = gradient_evidence(results[cell.id])
         if cell.label == "main" and own["name"] == "identity" and cell.kind in ("score", "adaptive"):
             control = attack_evidence(cell, results)
         if cell.kind in ("score", "adaptive") and own == chosen:
@@ -390,7 +511,7 @@ def run(defence: str, *arguments: Any, **options: Any) -> Evidence:
     target = recipe.suite[0].target
     return Evidence(
         kind=target.kind,
-        gradient="exact",
+        gradient=results[clean.id].facts["gradient"],
         images=tuple(results[clean.id].columns["image"]),
         correct=np.array(results[clean.id].columns["correct"]),
         attacks=tuple(evidence),
@@ -399,7 +520,15 @@ def run(defence: str, *arguments: Any, **options: Any) -> Evidence:
         worst_of=(10, float(average_broken(main.broken).mean()), worst) if random else None,
         range=target.range,
         is_random=random,
+        check=check,
     )
+
+
+def gradient_evidence(result: CellResult) -> GradientCheck | str:
+    if "gradient_skipped" in result.facts:
+        return result.facts["gradient_skipped"]
+    names = ("error", "difference", "cosine", "zero")
+    return GradientCheck(**{name: np.array(result.columns[f"gradient_{name}"]) for name in names})
 
 
 def attack_evidence(cell: Cell, results: Mapping[str, CellResult]) -> AttackEvidence:

@@ -19,8 +19,10 @@ from torch import Tensor
 from lustral.attacks import Access, AttackSettings
 from lustral.attacks.goals import Misclassify, MoveScore
 from lustral.attacks.oracle import Forbidden, Oracle
+from lustral.diffusion.schedules import vp_linear
 from lustral.seeds import Noise
 from lustral.settings import Settings, SettingsError, canonical
+from lustral.steps import show
 from lustral.tensors import quantise
 
 
@@ -54,8 +56,12 @@ class Target:
 
 
 def purify(x: Tensor, noise: Noise) -> Tensor:
-    """A random defence with exact gradient."""
-    return (x + 0.02 * noise.normal(x)).clamp(0, 1)
+    """A random defence with exact gradient that shows a state, as samplers do."""
+    e, schedule = noise.normal(x), vp_linear()
+    show("diffused", x=2 * x - 1, e=e, schedule=schedule, t=1)
+    y = (x + 0.02 * e).clamp(0, 1)
+    show("state", x=2 * y - 1, schedule=schedule, t=0)
+    return y
 
 
 class AttackContract:

@@ -9,7 +9,15 @@ from lustral.attacks.goals import Misclassify, MoveScore
 from lustral.attacks.oracle import Oracle
 from tests.contracts.attacks import Target, images, noise_for, purify
 
-SMALL = {"random_noise": {"draws": 6}, "pgd": {"steps": 8}, "apgd": {"steps": 12}, "square": {"queries": 40}}
+SMALL = {
+    "random_noise": {"draws": 6},
+    "pgd": {"steps": 8},
+    "apgd": {"steps": 12},
+    "square": {"queries": 40},
+    "fab": {"steps": 4, "targets": 2},
+    "autoattack": {"steps": 4, "targets": 1, "queries": 10},
+    "diffattack": {"steps": 6},
+}
 PLACES = ((0, 0, 0, 0), (0, 1, 4, 5), (1, 2, 7, 7), (1, 0, 3, 2))
 
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from lustral.measures import bootstrap_interval, clopper_pearson, srocc, wilson_interval
+from lustral.measures import bootstrap_interval, clopper_pearson, paired_interval, srocc, wilson_interval
 
 METHODS = {"wilson": wilson_interval, "exact": clopper_pearson}
 
@@ -125,3 +125,27 @@ def test_bootstrap_refuses_what_it_cannot_do():
             bootstrap_interval(values, np.mean, 0, draws)
     with pytest.raises(ValueError, match="confidence"):
         bootstrap_interval(np.ones(5), np.mean, 0, 10, confidence=95.0)
+
+
+@pytest.mark.parametrize(("only_a", "only_b"), [(0.05, 0.05), (0.3, 0.1), (0.02, 0.0), (0.5, 0.2)])
+def test_coverage_of_paired_differences_by_exact_multinomial_sums(only_a, only_b):
+    n = 40
+    covered = 0.0
+    for a in range(n + 1):
+        for b in range(n + 1 - a):
+            low, high = paired_interval(np.repeat([1.0, -1.0, 0.0], [a, b, n - a - b]))
+            chance = stats.multinomial.pmf([a, b, n - a - b], n, [only_a, only_b, 1 - only_a - only_b])
+            covered += chance * (low <= only_a - only_b <= high)
+    assert covered >= 0.935
+
+
+def test_a_paired_interval_has_a_width_where_no_image_differs_and_narrows_with_averages():
+    low, high = paired_interval(np.zeros(100))
+    assert low == pytest.approx(-high)
+    assert 0.01 < high < 0.04
+    whole = paired_interval(np.array([1.0, -1.0] * 50))
+    halves = paired_interval(np.array([0.5, -0.5] * 50))
+    assert whole.low < halves.low < 0 < halves.high < whole.high
+    assert paired_interval(np.zeros(0)) == (-1.0, 1.0)
+    with pytest.raises(ValueError, match="must be in"):
+        paired_interval(np.array([0.0, np.nan]))

@@ -191,6 +191,56 @@ def results(file: Path) -> str:
     return markdown(heads, lines())
 
 
+def claims(file: Path) -> str:
+    """A published ``claims.csv``: the paper's number, ours under its threat model, ours under the standard protocol."""
+
+    def percent(row: dict[str, str], key: str, digits: int = 1) -> str:
+        return f"{100 * float(row[key]):.{digits}f}" if row[key] else "-"
+
+    def interval(row: dict[str, str], key: str) -> str:
+        if not row[f"{key}.average"]:
+            return "not run"
+        return f"{percent(row, f'{key}.average')} [{percent(row, f'{key}.low')}, {percent(row, f'{key}.high')}]"
+
+    def side(row: dict[str, str], key: str) -> str:
+        robust = interval(row, f"{key}.robust")
+        attack = f" ({plain(row[f'{key}.attack'])}, n = {row[f'{key}.n']})" if robust != "not run" else ""
+        other = f"; against `{plain(row['against'])}` {signed(row, key)}" if row[f"{key}.difference.average"] else ""
+        return robust + attack + other
+
+    def signed(row: dict[str, str], key: str) -> str:
+        average, low, high = (
+            f"{100 * float(row[f'{key}.difference.{end}']):+.1f}" for end in ("average", "low", "high")
+        )
+        return f"{average} [{low}, {high}]"
+
+    def lines() -> Iterator[list[str]]:
+        with file.open(newline="", encoding="utf-8") as stream:
+            for row in csv.DictReader(stream):
+                doubts = [mark for mark in row["indicator_string"].split() if not mark.endswith("+")]
+                yield [
+                    f"{plain(row['row'])}, {plain(row['table'])}: {plain(row['threat'])}",
+                    percent(row, "printed.clean", 2),
+                    percent(row, "printed.robust", 2),
+                    f"`{plain(row['defence'])}`",
+                    interval(row, "clean"),
+                    side(row, "same"),
+                    side(row, "standard"),
+                    " ".join([plain(row["verdict"]), *doubts]),
+                ]
+
+    heads = ["Published row and its threat model", "Paper: clean", "Paper: robust", "Our defence", "Ours: clean"]
+    return markdown([*heads, "Ours: same threat model", "Ours: standard protocol", "Verdict and doubts"], lines())
+
+
+def _published(suffix: str) -> Iterator[tuple[str, Path]]:
+    """Name and file of every exported table beside the pages of results."""
+    for file in sorted((ROOT / "docs" / "results").glob("*.csv")):
+        name, dot, kind = file.stem.partition(".")
+        if dot + kind == suffix:
+            yield name, file
+
+
 TABLES: dict[str, Callable[[], str]] = {
     **{kind: lambda kind=kind: methods(kind) for kind in METHODS},
     **{f"settings of {kind}": lambda kind=kind: defaults(kind) for kind in METHODS},
@@ -199,7 +249,8 @@ TABLES: dict[str, Callable[[], str]] = {
     "weights": weights,
     "columns": columns,
     "indicators": indicators,
-    **{f"results {file.stem}": lambda file=file: results(file) for file in (ROOT / "docs" / "results").glob("*.csv")},
+    **{f"results {name}": lambda file=file: results(file) for name, file in _published("")},
+    **{f"claims {name}": lambda file=file: claims(file) for name, file in _published(".claims")},
 }
 
 

@@ -50,7 +50,7 @@ class FakeStore:
         self.cells.append((cell, CellResult(columns, facts)))
         return cell
 
-    def write(self, folder: Path, shuffle: int | None = None, title: str = "A test") -> Path:
+    def write(self, folder: Path, shuffle: int | None = None, title: str = "A test", published: Any = None) -> Path:
         cells = list(self.cells)
         if shuffle is not None:
             random.Random(shuffle).shuffle(cells)
@@ -59,6 +59,7 @@ class FakeStore:
             made = {"lustral": "0.1.0", "git": {"revision": "abc", "dirty": True}, "versions": {"torch": "2.13.0"}}
             store.write(cell, result, {**made, "finished": f"{shuffle}"})
         recipe = {"name": "fake", "title": title, "seed": 7, "chunk": 3, "protocol": PROTOCOL, "suite": self.suites}
+        recipe |= {"published": published} if published else {}
         (folder / "recipe.json").write_text(json.dumps(recipe))
         return folder
 

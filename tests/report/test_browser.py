@@ -36,7 +36,9 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             result.columns |= {"broken": [[False]] * n, "purified_attacked": [[v] for v in result.columns["truth"]]}
             if cell.kind == "adaptive":
                 result.columns |= {"dead_start": [True] * n, "dead_tenth": [True] * n}
-    return write_report(store.write(tmp_path_factory.mktemp("store"), title=EVIL[0]))
+    claim = {"table": "Table 1", "paper": "A paper", "suite": "scenes", "defence": {"name": "jpeg", "quality": 75}}
+    claim |= {"row": EVIL[1], "robust": 83.0, "threat": EVIL[2], "same": "APGD-EOT", "against": {"name": "identity"}}
+    return write_report(store.write(tmp_path_factory.mktemp("store"), title=EVIL[0], published=[claim]))
 
 
 @pytest.fixture(scope="module", params=[(1280, 900), (400, 800)], ids=["laptop", "phone"])
@@ -124,6 +126,35 @@ def test_figure_switches_and_opens_details(browser: Browser):
     browser.select("#figure-suite", "1")
     assert "SROCC" in browser.run("return document.querySelector('#pareto').textContent")
     browser.click("#theme")
+
+
+def test_cost_follows_suite_and_attack_and_has_two_measures(browser: Browser):
+    browser.wait("document.querySelector('#cost .main-svg')")
+    pressed = "return document.querySelector('[data-measure][aria-pressed=true]').dataset.measure"
+    text = "return document.querySelector('#cost').textContent"
+    assert browser.run(pressed) == "milliseconds"  # no defence of this suite has a network
+    assert "Milliseconds per image" in browser.run(text)
+    assert browser.run("return document.querySelectorAll('#cost .point').length") == 2 * 5
+    browser.click("[data-measure=passes]")
+    assert browser.run(pressed) == "passes"
+    assert "Network passes" in browser.run(text)
+    browser.run("document.querySelector('#cost').emit('plotly_click', {points: [{}, {customdata: 2}]})")
+    assert browser.run("return document.querySelector('#detail-title').textContent").startswith("jpeg")
+    browser.run("document.querySelector('#detail').close()")
+    browser.select("#figure-suite", "1")
+    assert "SROCC" in browser.run(text)
+
+
+def test_published_numbers_stand_beside_ours(browser: Browser):
+    cells = browser.run("return [...document.querySelectorAll('#claims-table tbody td')].map((one) => one.innerText)")
+    assert len(cells) == 7
+    assert cells[0].startswith(EVIL[1])
+    assert cells[1] == "-"
+    assert cells[2].startswith("83.00")
+    assert "APGD-EOT (exact:eot=10), 12 images" in cells[4]
+    assert "against identity" in cells[4]
+    assert "worst of blind PGD, APGD-EOT" in cells[5]
+    assert cells[6].startswith("upper bound")
 
 
 def test_evil_names_are_text_everywhere(browser: Browser):

@@ -10,7 +10,7 @@ from lustral.nets.residual import ResidualClassifier
 from lustral.settings import SettingsError
 from lustral.targets import TARGETS, ResidualTarget
 from lustral.train import TRAININGS, ClassifierTraining, register_result, run_training
-from lustral.weights import load_weights, weight_card
+from lustral.weights import list_weights, load_weights, weight_card
 from tests.train.test_loop import Stop, stripes
 
 TINY = {"widths": "4+8", "epochs": "2", "seed": 3}
@@ -76,11 +76,16 @@ def test_result_of_a_finished_run_gets_its_card(tmp_path: Path) -> None:
 
 
 def test_unknown_names_and_overrides_list_the_known(tmp_path: Path) -> None:
-    with pytest.raises(SettingsError, match="known trainings: scenes-classifier, photo-quality, cifar10-classifier"):
+    with pytest.raises(
+        SettingsError, match="known trainings: scenes-classifier, photo-quality, cifar10-classifier, denoiser"
+    ):
         run_training("scenes", out=tmp_path)
     with pytest.raises(SettingsError, match=r"unknown setting 'epoch' of classifier; known settings: .*epochs"):
         run_training("scenes-classifier", out=tmp_path, settings={"epoch": 1})
 
 
-def test_every_training_makes_the_weights_of_a_target() -> None:
-    assert {job.weights for job in TRAININGS.values()} <= set(TARGETS)
+@pytest.mark.parametrize("name", TRAININGS)
+def test_every_training_says_which_weights_it_makes(name: str) -> None:
+    job = TRAININGS[name]
+    assert job.weights(job.settings) in list_weights()
+    assert name == "denoiser" or name == "super-resolution" or job.weights(job.settings) in TARGETS

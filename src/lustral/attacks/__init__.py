@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from typing import Any
 
 from lustral.attacks.apgd import APGD
+from lustral.attacks.autoattack import AutoAttack
 from lustral.attacks.base import Access, AttackSettings
+from lustral.attacks.diffattack import DiffAttack
+from lustral.attacks.fab import FAB
 from lustral.attacks.fgsm import FGSM
 from lustral.attacks.ifgsm import IFGSM
 from lustral.attacks.pgd import PGD
@@ -17,11 +20,14 @@ from lustral.settings import SettingsError, choose, parse_spec
 __all__ = [
     "APGD",
     "ATTACKS",
+    "FAB",
     "FGSM",
     "IFGSM",
     "PGD",
     "Access",
     "AttackSettings",
+    "AutoAttack",
+    "DiffAttack",
     "RandomSearch",
     "Square",
     "parse_access",
@@ -36,7 +42,10 @@ ATTACKS: dict[str, type[AttackSettings]] = {
         IFGSM,
         PGD,
         APGD,
+        FAB,
         Square,
+        AutoAttack,
+        DiffAttack,
     )
 }
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lustral.tensors import Images
 
-__all__ = ["Answer", "BudgetSpent", "Forbidden", "Selection", "Slope"]
+__all__ = ["Answer", "BudgetSpent", "Forbidden", "Selection", "Slope", "Verdict"]
 
 PerImage = Float[Tensor, " m"]
 Flags = Bool[Tensor, " m"]
@@ -41,6 +41,18 @@ class Slope(NamedTuple):
     loss: PerImage
     broken: Flags
     gradient: Images
+
+
+class Verdict(NamedTuple):
+    """What many draws say about images.
+
+    Attributes:
+        rate: share of draws that each image breaks (m,).
+        margin: mean distance beyond success (m,), positive where most of it is broken.
+    """
+
+    rate: PerImage
+    margin: PerImage
 
 
 class Selection(NamedTuple):

@@ -137,16 +137,12 @@ class APGD(AttackSettings):
         """Wanted classes (n,) of one climb after the other; a single -1 for losses without a wanted class."""
         import torch
 
-        from lustral.attacks.goals import Misclassify
+        from lustral.attacks.goals import rivals
 
         if self.loss != "targeted_dlr":
             yield torch.full((len(x),), -1, device=x.device)
             return
-        if not isinstance(oracle.goal, Misclassify):
-            raise ValueError("the loss 'targeted_dlr' needs a classifier; use 'natural' for a quality metric")
-        logits = oracle.logits(x).scatter(1, oracle.goal.labels[:, None], -torch.inf)
-        count = min(self.targets, logits.shape[1] - 1)
-        yield from logits.topk(count, dim=1).indices.T
+        yield from rivals(oracle.goal, oracle.logits(x), self.targets).T
 
     def _start(self, x: Tensor, noise: Noise) -> Tensor:
         """Random noise scaled to length epsilon."""

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.settings import Number, Settings
+from lustral.settings import Number, Settings, canonical
 
 if TYPE_CHECKING:
     from lustral.attacks.balls import Ball
@@ -38,6 +38,10 @@ class Access(Settings):
     eot: int = Field(default=1, ge=1)
     budget: int | None = Field(default=None, ge=1)
     surrogate: dict[str, Any] | None = None
+
+    def __hash__(self) -> int:
+        """Of the canonical text: a mapping among the fields has no hash of its own."""
+        return hash(canonical(self.to_json()))
 
     @property
     def is_adaptive(self) -> bool:

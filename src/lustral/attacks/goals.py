@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Protocol, runtime_checkable
 
 import torch
 from torch import Tensor
 
-from lustral.attacks.losses import CLASSIFIER_LOSSES, margin, targeted_dlr
+from lustral.attacks.losses import CLASSIFIER_LOSSES, TARGETED_LOSSES, margin
 
-__all__ = ["Goal", "Misclassify", "MoveScore"]
+__all__ = ["Goal", "Misclassify", "MoveScore", "rivals"]
 
 
 @runtime_checkable
@@ -37,6 +37,10 @@ class Goal(Protocol):
         """Whether each image counts as broken (m,)."""
         ...
 
+    def select(self, rows: Tensor) -> Goal:
+        """The same for some images of the chunk, which are numbered from 0."""
+        ...
+
 
 @dataclass(frozen=True)
 class Misclassify:
@@ -51,17 +55,25 @@ class Misclassify:
 
     def loss(self, outputs: Tensor, rows: Tensor, name: str | None, wanted: Tensor | None) -> Tensor:
         labels = self.labels[rows]
-        if wanted is not None:
-            return targeted_dlr(outputs, labels, wanted)
-        if (name or "ce") not in CLASSIFIER_LOSSES:
-            raise ValueError(f"unknown classifier loss {name!r}; known: {', '.join(CLASSIFIER_LOSSES)}")
-        return CLASSIFIER_LOSSES[name or "ce"](outputs, labels)
+        name = name or ("ce" if wanted is None else "dlr")
+        known = CLASSIFIER_LOSSES if wanted is None else TARGETED_LOSSES
+        if name not in known:
+            kind = "classifier" if wanted is None else "targeted"
+            raise ValueError(f"unknown {kind} loss {name!r}; known: {', '.join(known)}")
+        return (
+            CLASSIFIER_LOSSES[name](outputs, labels)
+            if wanted is None
+            else TARGETED_LOSSES[name](outputs, labels, wanted)
+        )
 
     def margin(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return margin(outputs, self.labels[rows])
 
     def broken(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return outputs.argmax(1) != self.labels[rows]
+
+    def select(self, rows: Tensor) -> Misclassify:
+        return replace(self, labels=self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -96,3 +108,19 @@ class MoveScore:
 
     def broken(self, outputs: Tensor, rows: Tensor) -> Tensor:
         return self.margin(outputs, rows) > 0
+
+    def select(self, rows: Tensor) -> MoveScore:
+        return replace(self, reference=self.reference[rows])
+
+
+def rivals(goal: Goal, logits: Tensor, count: int | None = None) -> Tensor:
+    """The most likely wrong classes (n, count) by logits (n, k), most likely first; all of them by default.
+
+    Raises:
+        ValueError: the goal has no classes.
+    """
+    if not isinstance(goal, Misclassify):
+        raise ValueError("wrong classes need a classifier; use the loss 'natural' for a quality metric")
+    wrong = logits.scatter(1, goal.labels[:, None], -torch.inf)
+    most = logits.shape[1] - 1
+    return wrong.topk(most if count is None else min(count, most), dim=1).indices

@@ -7,7 +7,7 @@ import torch.nn.functional as functional
 from jaxtyping import Float, Int64
 from torch import Tensor
 
-__all__ = ["CLASSIFIER_LOSSES", "cross_entropy", "dlr", "margin", "targeted_dlr"]
+__all__ = ["CLASSIFIER_LOSSES", "TARGETED_LOSSES", "cross_entropy", "difference", "dlr", "margin", "targeted_dlr"]
 
 Logits = Float[Tensor, "n k"]
 Labels = Int64[Tensor, " n"]
@@ -55,4 +55,10 @@ def targeted_dlr(z: Logits, y: Labels, wanted: Labels) -> PerImage:
     return (aim - right) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
 
 
+def difference(z: Logits, y: Labels, wanted: Labels) -> PerImage:
+    """Logit of a wanted class minus the right one: zero on the boundary between the two."""
+    return (z.gather(1, wanted[:, None]) - z.gather(1, y[:, None])).squeeze(1)
+
+
 CLASSIFIER_LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}
+TARGETED_LOSSES = {"dlr": targeted_dlr, "difference": difference}

@@ -37,6 +37,10 @@ class PGD(AttackSettings):
             8 bits. For a random defence this trusts one question, and a stopped image is not pushed farther:
             leave it off there.
 
+    PGD+EOT of Lee and Kim (arXiv:2303.09051) on CIFAR-10 is ``pgd:steps=200,step=0.007,random_start=false`` with
+    the access ``exact:eot=20``, and on ImageNet ``steps=20``; with ``surrogate`` it differentiates fewer strides than
+    are deployed. BPDA+EOT of Hill et al. (arXiv:2005.13525) is ``pgd:steps=50,step=2/255`` with ``bpda:eot=15``.
+
     Source: Madry et al., arXiv:1706.06083, section 2.1; step length of its published robustness library.
     """
 

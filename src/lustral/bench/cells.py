@@ -19,6 +19,7 @@ from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
 from lustral.attacks.goals import Goal, Misclassify, MoveScore
 from lustral.bench.cell import CellResult
 from lustral.bench.encoding import fidelity, pack_images, pictures, unpack_images
+from lustral.bench.gradients import Defended, build_in_float64, check_gradient
 from lustral.bench.plan import Cell
 from lustral.bench.protocol import answers, attack_images, draw_outputs, score_noise, verdicts
 from lustral.data import parse_data
@@ -101,7 +102,7 @@ def execute(cell: Cell, inputs: Mapping[str, CellResult]) -> CellResult:
         One row per image, in the order of ``cell.settings["images"]``.
     """
     started = time.perf_counter()
-    steps = {"clean": _clean, "attack": _attack, "score": _score, "adaptive": _adaptive}
+    steps = {"clean": _clean, "attack": _attack, "score": _score, "adaptive": _adaptive, "gradient": _gradient}
     chunk = _read_chunk(cell)
     columns, facts = steps[cell.kind](cell, chunk, inputs)
     columns = {"image": list(chunk.ids), "truth": [float(v) for v in chunk.truth], **columns}
@@ -190,6 +191,21 @@ def _adaptive(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tu
         purifier_settings, purifier = _built_purifier(cell, differentiated)
     facts["attack_purifier"] = _module_digest(purifier_settings, purifier)
     return columns | scores, facts
+
+
+def _gradient(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
+    target_settings, target = _built(cell)
+    purifier_settings, purifier = _built_purifier(cell, cell.settings["defence"])
+    with torch.no_grad():
+        reference = target(chunk.x).tolist() if target_settings.kind == "quality" else None
+    goal = _goal(target_settings, chunk, reference)
+    exact = build_in_float64(target_settings, purifier_settings, cell.settings["device"])
+    noise = Noise(cell.settings["seed"], "gradient", chunk.ids)
+    found = check_gradient(Defended(target, purifier), exact, goal, chunk.x, noise)
+    facts = {"gradient": purifier_settings.gradient}
+    if isinstance(found, str):
+        return {}, {**facts, "gradient_skipped": found}
+    return {f"gradient_{name}": values.tolist() for name, values in vars(found).items()}, facts
 
 
 def _reference(cell: Cell, inputs: Mapping[str, CellResult]) -> list[float]:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lustral.attacks import ATTACKS, Access, AttackSettings
+from lustral.bench.evidence import AttackEvidence
 from lustral.purifiers import PurifierSettings
 
-__all__ = ["Check", "checks"]
+__all__ = ["Check", "checks", "with_checks"]
 
 LENGTHS = ("steps", "queries", "draws")
 FEWEST = 20
@@ -108,3 +110,20 @@ def _other_draws(attack: AttackSettings, access: Access) -> Iterator[Check]:
             yield Check("I5:single", attack, _with(access, eot=1))
     if access.knowledge == "exact":
         yield Check("I7:known", attack, _with(access, knowledge="known_noise", eot=1))
+
+
+def with_checks(attacks: Sequence[AttackEvidence], wanted: Sequence[Check]) -> tuple[AttackEvidence, ...]:
+    """The same evidence, in which an attack that equals a check also stands for it.
+
+    A plan makes a cell once and under its first name, so a check may be found among the main lines of the recipe,
+    where it often covers more images, or under the role of another check.
+    """
+    found = list(attacks)
+    for check in wanted:
+        settings = (check.attack.to_json(), check.access.to_json())
+        equal = [attack for attack in attacks if (attack.attack, attack.access) == settings]
+        if equal:
+            fullest = max(equal, key=lambda attack: (len(attack.images), attack.role == check.role))
+            found = [attack for attack in found if attack.role != check.role]
+            found.append(replace(fullest, role=check.role))
+    return tuple(found)

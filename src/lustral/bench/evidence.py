@@ -11,7 +11,18 @@ from numpy.typing import NDArray
 
 from lustral.measures.statistics import mcnemar_exact
 
-__all__ = ["AttackEvidence", "Evidence", "Gain", "Outcome", "Verdict", "clearly_above", "gain_of", "pair", "share"]
+__all__ = [
+    "AttackEvidence",
+    "Evidence",
+    "Gain",
+    "GradientCheck",
+    "Outcome",
+    "Verdict",
+    "clearly_above",
+    "gain_of",
+    "pair",
+    "share",
+]
 
 Flags = NDArray[np.bool_]
 Floats = NDArray[np.float64]
@@ -93,6 +104,24 @@ class AttackEvidence:
 
 
 @dataclass(frozen=True)
+class GradientCheck:
+    """How far the gradient of a defended target is from the derivative; arrays run over a few images (n,).
+
+    Attributes:
+        error: largest relative error of autograd in float64 against central differences, over directions.
+        difference: largest difference in a pixel between the gradient that recomputes every step and the one
+            that keeps all of them.
+        cosine: of the float32 gradient of the deployed defence with the float64 one.
+        zero: whether autograd says that nothing changes the result.
+    """
+
+    error: Floats
+    difference: Floats
+    cosine: Floats
+    zero: Flags
+
+
+@dataclass(frozen=True)
 class Evidence:
     """Everything about one defence of one suite.
 
@@ -110,6 +139,7 @@ class Evidence:
         sign: direction of a quality attack; 0 takes either.
         cost_ratio: milliseconds of the defence over those of the bare target.
         is_random: as the defence declares; None infers it from the number of draws.
+        check: what was measured of its gradient; text says why it could not be, None that nobody looked.
     """
 
     kind: str
@@ -125,6 +155,7 @@ class Evidence:
     sign: int = 1
     cost_ratio: float | None = None
     is_random: bool | None = None
+    check: GradientCheck | str | None = None
 
     @property
     def random(self) -> bool:

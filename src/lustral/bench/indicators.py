@@ -26,6 +26,7 @@ from lustral.bench.evidence import (
     pair,
     share,
 )
+from lustral.bench.exactness import exact_gradients
 
 __all__ = ["INDICATORS", "AttackEvidence", "Check", "Evidence", "Verdict", "checks", "is_upper_bound", "judge"]
 
@@ -63,6 +64,7 @@ def judge(evidence: Evidence) -> dict[str, Verdict]:
     if main is None or not main.images:
         return verdicts
     judges: dict[str, Callable[[Evidence, AttackEvidence], Verdict]] = {
+        "I1": exact_gradients,
         "I2": _usable_gradients,
         "I3": _silent_success,
         "I4": _converged,
@@ -251,8 +253,9 @@ def _dominates(evidence: Evidence, main: AttackEvidence) -> Verdict:
 def _iterative(evidence: Evidence, main: AttackEvidence) -> Verdict:
     found: list[tuple[str, AttackEvidence | None]] = [("one step", evidence.with_role("I11:fgsm"))]
     if main.knowledge not in ("blind", "scores", "bpda"):
-        found.append(("BPDA", evidence.with_role("I11:bpda")))
-        found += [(a.label, a) for a in evidence.attacks if a.role == "main" and a.knowledge == "bpda"]
+        bpda = evidence.with_role("I11:bpda")
+        lines = [a for a in evidence.attacks if a.role == "main" and a.knowledge == "bpda"]
+        found += [("BPDA", bpda), *((a.label, a) for a in lines if bpda is None or a.label != bpda.label)]
     outcome, texts, value = "NOT RUN", list[str](), -1.0
     for name, other in found:
         if other is not None:

@@ -10,15 +10,19 @@ from lustral.attacks import Access
 from lustral.bench.indicators import checks
 from lustral.bench.recipe import AttackLine, Recipe, Suite
 from lustral.data.base import ImageSet
-from lustral.purifiers import PURIFIERS, PurifierSettings
+from lustral.purifiers import PURIFIERS, PurifierSettings, parse_purifier
 from lustral.settings import Settings, digest
+from lustral.targets.checkpoint import checkpoint_digest
 
 __all__ = ["Cell", "Kind", "Plan", "make_plan"]
 
-Kind = Literal["clean", "attack", "score", "adaptive"]
+Kind = Literal["clean", "attack", "score", "adaptive", "gradient"]
 
 LAYOUT = 1
 """Raised when the columns of stored cells change meaning."""
+
+GRADIENT_CHECK = 1
+"""Raised when the gradient check measures something else."""
 
 
 @dataclass(frozen=True)
@@ -28,7 +32,8 @@ class Cell:
     Attributes:
         id: hash of ``settings``; nothing else identifies a cell.
         kind: "clean" (purify clean images), "attack" (attack the bare target), "score" (put such images
-            before a defence) or "adaptive" (attack through the defence and score).
+            before a defence), "adaptive" (attack through the defence and score) or "gradient" (compare the
+            gradient through the defence with differences).
         suite: name of the suite that first asked for it.
         settings: everything that the result depends on, as JSON.
         needs: ids of cells whose results it reads.
@@ -54,9 +59,19 @@ class Plan:
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
-    """Settings with the code version of the method and of every part of a composition."""
+    """Settings with the code version of the method and of every part of a composition, and hashes of weights."""
     values = settings.to_json()
-    return {**values, "versions": {settings.name: settings.version} | dict(_part_versions(values))}
+    versions = {settings.name: settings.version} | dict(_part_versions(values))
+    hashes = {f"weights of {name}": checkpoint_digest(name) for name in _weights_of(settings)}
+    return {**values, "versions": versions | hashes}
+
+
+def _weights_of(settings: Settings) -> tuple[str, ...]:
+    if isinstance(settings, PurifierSettings):
+        return settings.weights_used()
+    if isinstance(settings, Access) and settings.surrogate:
+        return parse_purifier(settings.surrogate).weights_used()
+    return ()
 
 
 def _part_versions(value: object) -> Iterator[tuple[str, int]]:
@@ -98,6 +113,8 @@ def _suite_cells(recipe: Recipe, suite: Suite) -> Iterator[Cell]:
             for start in starts:
                 needs = (attacks[line.label, start].id, cleans[start].id)
                 yield _make(recipe, suite, "score", common[start], defence=defence, line=line, needs=needs, start=start)
+        if recipe.protocol.checks and any(map(_follows_gradient, suite.attack)):
+            yield _gradient_cell(recipe, suite, images, defence)
         for role, line, limit in _adaptive_lines(recipe, suite, defence):
             for start in starts:
                 if start < limit:
@@ -119,6 +136,25 @@ def _adaptive_lines(recipe: Recipe, suite: Suite, defence: PurifierSettings) -> 
                 label = f"{line.label} [{check.role}]"
                 extra = AttackLine(label=label, attack=check.attack, access=check.access)
                 yield check.role, extra, recipe.protocol.check_images
+
+
+def _follows_gradient(line: AttackLine) -> bool:
+    """Whether this is the examined attack, and goes by the gradient of the deployed defence."""
+    return line.main and line.attack.needs == "gradients" and line.access.knowledge in ("exact", "known_noise")
+
+
+def _gradient_cell(recipe: Recipe, suite: Suite, images: ImageSet, defence: PurifierSettings) -> Cell:
+    """The check of I1; its few images are a chunk of their own, whatever the chunk of the recipe."""
+    count = min(recipe.protocol.gradient_images, len(images))
+    common = _common(recipe.model_copy(update={"chunk": count}), suite, images, 0)
+    settings = {
+        "kind": "gradient",
+        **common,
+        "dtype": "float64",
+        "check": GRADIENT_CHECK,
+        "defence": _identity(defence),
+    }
+    return Cell(digest(settings), "gradient", suite.name, settings, role="I1:gradient")
 
 
 def _effective(access: Access, defence: PurifierSettings) -> Access:

@@ -10,6 +10,7 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
 from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
+from lustral.bench.published import Published, check_published
 from lustral.data import DataSettings, parse_data
 from lustral.purifiers import PURIFIERS, PurifierSettings, parse_purifier
 from lustral.settings import SettingsError
@@ -33,6 +34,8 @@ class Protocol(_Strict):
         votes: draws of the majority vote.
         selection_draws: judgements per candidate when the attack chooses its final image.
         check_images: images on which the extra runs of the indicators are made.
+        gradient_images: images on which gradients are compared with central differences, once per defence; about
+            25 forward and backward passes each, in float64.
         checks: whether these extra runs are made at all; without them their indicators read NOT RUN.
     """
 
@@ -41,6 +44,7 @@ class Protocol(_Strict):
     votes: int = Field(default=10, ge=1)
     selection_draws: int = Field(default=20, ge=1)
     check_images: int = Field(default=64, ge=1)
+    gradient_images: int = Field(default=2, ge=1)
     checks: bool = True
 
     @model_validator(mode="after")
@@ -107,6 +111,7 @@ class Recipe(_Strict):
         seed: everything random follows from it.
         chunk: images per cell; floating point depends on the batch shape, so it is part of a cell's identity.
         pictures: images of each suite of which pictures are kept for the report.
+        published: rows of papers that the report prints beside its own; no part of any cell's identity.
     """
 
     name: str = Field(pattern=r"^[a-z0-9_]+$")
@@ -118,12 +123,14 @@ class Recipe(_Strict):
     device: str = "cpu"
     protocol: Protocol = Protocol()
     suite: tuple[Suite, ...] = Field(min_length=1)
+    published: tuple[Published, ...] = ()
 
     @model_validator(mode="after")
     def _names(self) -> Self:
         names = [suite.name for suite in self.suite]
         if len(set(names)) != len(names):
             raise ValueError(f"suite names repeat: {names}")
+        check_published(self.published, self.suite)
         return self
 
     def to_json(self) -> dict[str, Any]:
@@ -146,7 +153,8 @@ class Recipe(_Strict):
             }
             for suite in self.suite
         ]
-        return {**self.model_dump(mode="json", exclude={"suite"}), "suite": suites}
+        claims = {"published": [claim.to_json() for claim in self.published]} if self.published else {}
+        return {**self.model_dump(mode="json", exclude={"suite", "published"}), "suite": suites, **claims}
 
 
 def parse_recipe(values: dict[str, Any], where: str = "recipe") -> Recipe:
@@ -171,7 +179,7 @@ def _known_keys(place: tuple[int | str, ...], kind: str) -> str:
     names = [part for part in place if isinstance(part, str)]
     owner: type[BaseModel] = Recipe
     for name in names[:-1]:
-        owner = {"suite": Suite, "attack": AttackLine, "protocol": Protocol}.get(name, owner)
+        owner = {"suite": Suite, "attack": AttackLine, "protocol": Protocol, "published": Published}.get(name, owner)
     return f"; known keys: {', '.join(owner.model_fields)}"
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 from lustral.measures.correlation import krocc, plcc, srocc
 from lustral.measures.draws import average_broken, majority_broken, worst_of
 from lustral.measures.fidelity import PSNR_CAP, l2, linf, mae, mse, psnr, ssim_gaussian, ssim_uniform
-from lustral.measures.intervals import Interval, bootstrap_interval, clopper_pearson, wilson_interval
+from lustral.measures.intervals import Interval, bootstrap_interval, clopper_pearson, paired_interval, wilson_interval
 from lustral.measures.robustness import (
     R_CAP,
     R_EPSILON,
@@ -57,6 +57,7 @@ __all__ = [
     "mcnemar",
     "mcnemar_exact",
     "mse",
+    "paired_interval",
     "pareto_front",
     "plcc",
     "psnr",

@@ -1,4 +1,4 @@
-"""Confidence intervals: shares of images (Wilson, Clopper-Pearson) and any statistic (bootstrap)."""
+"""Confidence intervals: shares of images, differences of paired shares, and any statistic by the bootstrap."""
 
 from __future__ import annotations
 
@@ -9,13 +9,14 @@ from typing import Any, Literal, NamedTuple, SupportsFloat, SupportsIndex
 
 import numpy as np
 import scipy
-from jaxtyping import Shaped
+from jaxtyping import Float, Shaped
 from numpy.typing import NDArray
 
-__all__ = ["Interval", "bootstrap_interval", "clopper_pearson", "wilson_interval"]
+__all__ = ["Interval", "bootstrap_interval", "clopper_pearson", "paired_interval", "wilson_interval"]
 
 Doubles = NDArray[np.float64]
 Rows = Shaped[np.ndarray, "n *columns"]
+Differences = Float[np.ndarray, " n"]
 
 _MOST_UNDEFINED = 0.05
 
@@ -67,6 +68,37 @@ def clopper_pearson(successes: SupportsIndex, n: SupportsIndex, confidence: floa
     low = 0.0 if k == 0 else float(scipy.special.betaincinv(k, n - k + 1, tail))
     high = 1.0 if k == n else float(scipy.special.betainccinv(k + 1, n - k, tail))
     return Interval(low, high)
+
+
+def paired_interval(differences: Differences, confidence: float = 0.95) -> Interval:
+    """Interval of a difference of two shares over the same images, from the difference of every image.
+
+    Two images are added, one in favour of each side, so that the interval has a width even where no image
+    differs; ``n = 0`` gives (-1, 1). Coverage is close to ``confidence``, rarely below it.
+
+    Source: Bonett and Price 2012, "Adjusted Wald confidence interval for a difference of binomial proportions
+        based on paired data". Differs: an image's difference may be any number in [-1, 1], such as that of two
+        averages over draws; for -1, 0 and 1 the interval is theirs.
+
+    Args:
+        differences: share of draws that hold under a, less that under b, per image (n,).
+        confidence: in (0, 1).
+
+    Raises:
+        ValueError: a difference outside [-1, 1] or NaN, or confidence outside (0, 1).
+
+    >>> low, high = paired_interval(np.array([1.0] * 12 + [-1.0] * 2 + [0.0] * 86))
+    >>> round(low, 4), round(high, 4)
+    (0.0236, 0.1725)
+    """
+    _check_confidence(confidence)
+    if not (np.abs(differences) <= 1).all():  # also false for NaN
+        raise ValueError(f"differences of shares must be in [-1, 1], got {differences}")
+    n = len(differences) + 2
+    centre = float(differences.sum()) / n
+    spread = (float((differences**2).sum()) + 2) / n - centre**2
+    half = -float(scipy.special.ndtri((1 - confidence) / 2)) * math.sqrt(spread / n)
+    return Interval(max(-1.0, centre - half), min(1.0, centre + half))
 
 
 def bootstrap_interval(

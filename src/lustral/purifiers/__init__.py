@@ -5,35 +5,65 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
+from lustral.purifiers.adp import ADP
 from lustral.purifiers.base import PurifierSettings
 from lustral.purifiers.bit_depth import BitDepth
 from lustral.purifiers.color_quantization import ColorQuantization
 from lustral.purifiers.compose import Chain, RandomChoice, Repeat
+from lustral.purifiers.dda import DDA
+from lustral.purifiers.ddpm import DDPM
 from lustral.purifiers.diff_jpeg import DiffJPEG
+from lustral.purifiers.diffpure import DiffPure
+from lustral.purifiers.edm import EDM
 from lustral.purifiers.flip import Flip
 from lustral.purifiers.gaussian_blur import GaussianBlur
+from lustral.purifiers.gdmp import GDMP
+from lustral.purifiers.gradual import Gradual
 from lustral.purifiers.identity import Identity
 from lustral.purifiers.jpeg import JPEG
+from lustral.purifiers.langevin import Langevin
 from lustral.purifiers.median_blur import MedianBlur
+from lustral.purifiers.mimicdiffusion import MimicDiffusion
+from lustral.purifiers.non_local_means import NonLocalMeans
+from lustral.purifiers.one_shot import OneShot
+from lustral.purifiers.puriflow import PuriFlow
 from lustral.purifiers.random_crop import RandomCrop
 from lustral.purifiers.random_noise import RandomNoise
 from lustral.purifiers.random_rotate import RandomRotate
 from lustral.purifiers.resize import Resize
+from lustral.purifiers.scoreopt import ScoreOpt
+from lustral.purifiers.super_resolve import SuperResolve
+from lustral.purifiers.total_variation import TotalVariation
 from lustral.purifiers.unsharp import Unsharp
 from lustral.purifiers.upscale import Upscale
+from lustral.purifiers.ve_sde import VESDE
+from lustral.purifiers.wavelet import Wavelet
 from lustral.settings import choose
 
 __all__ = [
+    "ADP",
+    "DDA",
+    "DDPM",
+    "EDM",
+    "GDMP",
     "JPEG",
     "PURIFIERS",
+    "VESDE",
     "BitDepth",
     "Chain",
     "ColorQuantization",
     "DiffJPEG",
+    "DiffPure",
     "Flip",
     "GaussianBlur",
+    "Gradual",
     "Identity",
+    "Langevin",
     "MedianBlur",
+    "MimicDiffusion",
+    "NonLocalMeans",
+    "OneShot",
+    "PuriFlow",
     "PurifierSettings",
     "RandomChoice",
     "RandomCrop",
@@ -41,8 +71,12 @@ __all__ = [
     "RandomRotate",
     "Repeat",
     "Resize",
+    "ScoreOpt",
+    "SuperResolve",
+    "TotalVariation",
     "Unsharp",
     "Upscale",
+    "Wavelet",
     "parse_purifier",
 ]
 
@@ -52,6 +86,9 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         Identity,
         GaussianBlur,
         MedianBlur,
+        Wavelet,
+        TotalVariation,
+        NonLocalMeans,
         JPEG,
         DiffJPEG,
         ColorQuantization,
@@ -63,6 +100,20 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         RandomRotate,
         RandomCrop,
         RandomNoise,
+        DiffPure,
+        DDPM,
+        Langevin,
+        OneShot,
+        EDM,
+        Gradual,
+        MimicDiffusion,
+        DDA,
+        GDMP,
+        ScoreOpt,
+        ADP,
+        VESDE,
+        SuperResolve,
+        PuriFlow,
         Chain,
         Repeat,
         RandomChoice,

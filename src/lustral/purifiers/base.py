@@ -43,6 +43,10 @@ class PurifierSettings(Settings):
     passes: ClassVar[int] = 0
     presets: ClassVar[tuple[dict[str, Any], ...]] = ()
 
+    def weights_used(self) -> tuple[str, ...]:
+        """Names or paths of the weights that ``build`` opens; their hashes are part of a result's identity."""
+        return ()
+
     def purify(self, x: Images, noise: Noise) -> Images:
         """Map images (n, 3, h, w) in [0, 1] to images of the same shape; range is enforced by the caller."""
         raise NotImplementedError(f"{self.name} defines build instead of purify")

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from lustral.seeds import Noise
     from lustral.tensors import Images
 
-__all__ = ["Chain", "RandomChoice", "Repeat"]
+__all__ = ["Chain", "Part", "RandomChoice", "Repeat", "Series"]
 
 _WEAKEST_FIRST: tuple[Gradient, ...] = ("none", "bpda", "exact")
 
@@ -46,7 +46,54 @@ def _forks(noise: Noise, count: int) -> list[Noise]:
     return forks
 
 
-class Chain(PurifierSettings):
+class Series(PurifierSettings):
+    """One purifier after the other; what leaves each of them is clamped to [0, 1].
+
+    A subclass names its purifiers as it likes and lists them in ``stages``. The rest follows from them.
+    """
+
+    @property
+    def stages(self) -> tuple[PurifierSettings, ...]:
+        """The purifiers, first one first."""
+        raise NotImplementedError
+
+    @property
+    def gradient(self) -> Gradient:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
+        """The weakest gradient among the parts."""
+        return _weakest(self.stages)
+
+    @property
+    def is_random(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
+        """Whether any part is random."""
+        return any(part.is_random for part in self.stages)
+
+    @property
+    def needs_target(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
+        """Whether any part needs the protected model."""
+        return any(part.needs_target for part in self.stages)
+
+    @property
+    def passes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
+        """Network passes of all parts together."""
+        return sum(part.passes for part in self.stages)
+
+    def weights_used(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.stages for name in part.weights_used()))
+
+    def build(self, device: str = "cpu", target: Callable[[Images], Tensor] | None = None) -> Purifier:
+        from lustral.purifiers.module import Purifier
+
+        modules = [part.build(device, target) for part in self.stages]
+
+        def run(x: Images, noise: Noise) -> Images:
+            for module, own in zip(modules, _forks(noise, len(modules)), strict=True):
+                x = module(x, own)
+            return x
+
+        return Purifier(self, run, *modules)
+
+
+class Chain(Series):
     """One purifier after the other; what leaves each of them is clamped to [0, 1].
 
     Args:
@@ -60,36 +107,9 @@ class Chain(PurifierSettings):
     parts: tuple[Part, ...] = Field(min_length=1)
 
     @property
-    def gradient(self) -> Gradient:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
-        """The weakest gradient among the parts."""
-        return _weakest(self.parts)
-
-    @property
-    def is_random(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
-        """Whether any part is random."""
-        return any(part.is_random for part in self.parts)
-
-    @property
-    def needs_target(self) -> bool:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
-        """Whether any part needs the protected model."""
-        return any(part.needs_target for part in self.parts)
-
-    @property
-    def passes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
-        """Network passes of all parts together."""
-        return sum(part.passes for part in self.parts)
-
-    def build(self, device: str = "cpu", target: Callable[[Images], Tensor] | None = None) -> Purifier:
-        from lustral.purifiers.module import Purifier
-
-        modules = [part.build(device, target) for part in self.parts]
-
-        def run(x: Images, noise: Noise) -> Images:
-            for module, own in zip(modules, _forks(noise, len(modules)), strict=True):
-                x = module(x, own)
-            return x
-
-        return Purifier(self, run, *modules)
+    def stages(self) -> tuple[PurifierSettings, ...]:
+        """The parts."""
+        return self.parts
 
 
 class Repeat(PurifierSettings):
@@ -126,6 +146,9 @@ class Repeat(PurifierSettings):
     def passes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the part
         """Network passes of all repetitions together."""
         return self.times * self.part.passes
+
+    def weights_used(self) -> tuple[str, ...]:
+        return self.part.weights_used()
 
     def build(self, device: str = "cpu", target: Callable[[Images], Tensor] | None = None) -> Purifier:
         from lustral.purifiers.module import Purifier
@@ -191,6 +214,9 @@ class RandomChoice(PurifierSettings):
     def passes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the parts
         """Network passes of the most expensive part: an image goes through one part only."""
         return max(part.passes for part in self._used)
+
+    def weights_used(self) -> tuple[str, ...]:
+        return tuple(dict.fromkeys(name for part in self.parts for name in part.weights_used()))
 
     def build(self, device: str = "cpu", target: Callable[[Images], Tensor] | None = None) -> Purifier:
         import torch

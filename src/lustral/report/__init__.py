@@ -12,7 +12,9 @@ __all__ = ["Table", "build_table", "write_report"]
 
 
 def write_report(folder: Path | str, plan: Iterable[CellLike] | None = None) -> Path:
-    """Write ``table.csv``, ``table.json`` and ``report/`` of a store folder.
+    """Write ``table.csv``, ``table.json`` and ``report/`` of a store folder, and ``claims.csv`` and ``claims.json``.
+
+    The last two are there if the recipe has published rows to put beside its own.
 
     ``table.csv`` holds no timing and is byte-identical for equal results, whatever the order, the number
     of workers or the restarts. ``table.json`` also holds costs.
@@ -27,6 +29,8 @@ def write_report(folder: Path | str, plan: Iterable[CellLike] | None = None) -> 
     Raises:
         StoreError: no finished cells, or damaged ones.
     """
+    from lustral.report.claims import build_claims, claims_to_csv
+    from lustral.report.claims_page import claims_to_markdown
     from lustral.report.exports import to_csv, to_latex, to_markdown
     from lustral.report.page import make_page
     from lustral.report.text import json_text
@@ -37,8 +41,19 @@ def write_report(folder: Path | str, plan: Iterable[CellLike] | None = None) -> 
     _write(folder / "table.json", json_text(table.rows, indent=1) + "\n")
     _write(folder / "report" / "table.md", to_markdown(table.rows))
     _write(folder / "report" / "table.tex", to_latex(table.rows))
+    claims = build_claims(table)
+    texts = {
+        folder / "claims.csv": claims_to_csv(claims),
+        folder / "claims.json": json_text(claims, indent=1) + "\n",
+        folder / "report" / "claims.md": claims_to_markdown(claims),
+    }
+    for path, text in texts.items():
+        if claims:
+            _write(path, text)
+        else:
+            path.unlink(missing_ok=True)  # of an earlier recipe
     page = folder / "report" / "index.html"
-    _write(page, make_page(table))
+    _write(page, make_page(table, claims))
     return page
 
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["COLUMNS", "VERDICTS", "Column", "cell_text", "value_of"]
+__all__ = ["COLUMNS", "VERDICTS", "Column", "cell_text", "value_of", "verdict_of"]
 
 Style = Literal["text", "percent", "number", "count", "place"]
 
@@ -76,6 +76,13 @@ COLUMNS: tuple[Column, ...] = (
         "taken as the identity. exact: gradients of the deployed configuration. eot: draws of the defence's "
         "randomness averaged per gradient.",
         "text",
+    ),
+    Column(
+        "gradient",
+        "Gradient",
+        "What the defence declares of its gradient: exact, a surrogate (bpda) or none. I1 says what was measured.",
+        "text",
+        extra=True,
     ),
     Column("n", "Images", "Number of images.", "count", 0),
     Column(
@@ -215,10 +222,15 @@ COLUMNS: tuple[Column, ...] = (
 )  # fmt: skip
 
 
+def verdict_of(row: Mapping[str, Any]) -> str:
+    """What the indicators say of a row's robustness."""
+    return UPPER_BOUND if row["upper_bound"] else PASSES if row["indicator_string"] else "not checked"
+
+
 def value_of(row: Mapping[str, Any], key: str) -> Any:
     """Value at a dotted key; ``verdict`` is worked out."""
     if key == "verdict":
-        return UPPER_BOUND if row["upper_bound"] else PASSES if row["indicator_string"] else "not checked"
+        return verdict_of(row)
     value: Any = row
     for part in key.split("."):
         value = value[part]

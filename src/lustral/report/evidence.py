@@ -8,9 +8,14 @@ from typing import Any, TypedDict
 import numpy as np
 from numpy.typing import NDArray
 
+from lustral.attacks import parse_access, parse_attack
+from lustral.bench.checks import Check, checks, with_checks
+from lustral.bench.evidence import GradientCheck
 from lustral.bench.indicators import INDICATORS, AttackEvidence, Evidence, Verdict, is_upper_bound, judge
+from lustral.purifiers import parse_purifier
 from lustral.report.results import Aim, Result
 from lustral.report.summary import Share
+from lustral.settings import SettingsError
 
 __all__ = ["VerdictRow", "evidence_of", "indicator_string", "main_label", "verdicts_of"]
 
@@ -49,7 +54,12 @@ def indicator_string(verdicts: Mapping[str, VerdictRow]) -> str:
 
 
 def evidence_of(
-    results: Sequence[Result], aim: Aim, main: str | None, control: Result | None, worst: tuple[int, Share] | None
+    results: Sequence[Result],
+    aim: Aim,
+    main: str | None,
+    control: Result | None,
+    worst: tuple[int, Share] | None,
+    check: GradientCheck | str | None = None,
 ) -> Evidence:
     """What the indicators need to know about one defence.
 
@@ -59,6 +69,7 @@ def evidence_of(
         main: label of the examined attack.
         control: the examined attack on the undefended target.
         worst: M and the share under the examined attack, for a random defence.
+        check: what was measured of its gradient.
     """
     first = results[0]
     clean = first.clean
@@ -68,7 +79,7 @@ def evidence_of(
         gradient=first.traits.gradient,
         images=clean.images,
         correct=clean.flags("correct") if "correct" in clean.columns else np.ones((len(clean), 1), dtype=bool),
-        attacks=tuple(_attack(result, aim) for result in results),
+        attacks=with_checks([_attack(result, aim) for result in results], _checks(results, main)),
         main=main,
         control=None if control is None else _attack(control, aim),
         worst_of=None if worst is None else (worst[0], 1 - worst[1]["average"], 1 - worst[1]["worst"]),
@@ -77,7 +88,21 @@ def evidence_of(
         sign=aim.sign,
         cost_ratio=ratio if np.isfinite(ratio) else None,
         is_random=first.traits.is_random,
+        check=check,
     )
+
+
+def _checks(results: Sequence[Result], main: str | None) -> list[Check]:
+    """The extra attacks that the examined one asks for; none if its settings are of a version that is no more."""
+    examined = next((result for result in results if result.role == "main" and result.label == main), None)
+    if examined is None:
+        return []
+    try:
+        attack, access = parse_attack(examined.attack), parse_access(examined.access)
+        defence = parse_purifier(examined.defence)
+    except SettingsError:
+        return []
+    return checks(attack, access, defence, {result.attack["name"] for result in results if result.role == "main"})
 
 
 def _attack(result: Result, aim: Aim) -> AttackEvidence:

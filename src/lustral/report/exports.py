@@ -11,7 +11,7 @@ from typing import Any
 from lustral.report.columns import COLUMNS, Column, cell_text, value_of
 from lustral.report.text import json_text, plain
 
-__all__ = ["CSV_COLUMNS", "csv_cell", "to_csv", "to_latex", "to_markdown"]
+__all__ = ["CSV_COLUMNS", "csv_cell", "markdown_text", "to_csv", "to_latex", "to_markdown"]
 
 _FORMULA = ("=", "+", "-", "@", "\t", "\r")
 _LATEX = {
@@ -76,9 +76,9 @@ def to_csv(rows: Iterable[Mapping[str, Any]]) -> str:
 def to_markdown(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column] | None = None) -> str:
     """A GitHub table of the columns that have a value; numbers to the right."""
     shown = _shown(rows, columns)
-    head = [_markdown(column.title) for column in shown]
+    head = [markdown_text(column.title) for column in shown]
     rule = [":--" if column.style == "text" else "--:" for column in shown]
-    body = [[_markdown(plain(cell_text(row, column))) for column in shown] for row in rows]
+    body = [[markdown_text(plain(cell_text(row, column))) for column in shown] for row in rows]
     return "".join(f"| {' | '.join(cells)} |\n" for cells in [head, rule, *body])
 
 
@@ -96,7 +96,8 @@ def _shown(rows: Sequence[Mapping[str, Any]], columns: Sequence[Column] | None) 
     return [column for column in columns or COLUMNS if any(cell_text(row, column) for row in rows)]
 
 
-def _markdown(text: str) -> str:
+def markdown_text(text: str) -> str:
+    """Text that a Markdown renderer shows as it is."""
     escaped = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
     return "".join(f"\\{sign}" if sign in "\\`*_[]|~!" else sign for sign in escaped)
 

@@ -15,7 +15,10 @@ import plotly.offline as plotly_offline
 from markupsafe import Markup
 
 from lustral.bench.indicators import INDICATORS
+from lustral.report.claims import Claim
+from lustral.report.claims_page import claim_views
 from lustral.report.columns import COLUMNS, cell_text, value_of
+from lustral.report.cost_figure import MEASURES, cost_figure, default_measure
 from lustral.report.exports import CSV_COLUMNS, csv_cell
 from lustral.report.figures import VIEWS, pareto_figure, view_rows
 from lustral.report.pictures import SIDE, Album, make_albums
@@ -28,8 +31,8 @@ __all__ = ["content_policy", "make_page"]
 _LONGEST_SETTINGS = 20_000
 
 
-def make_page(table: Table) -> str:
-    """HTML of the whole report.
+def make_page(table: Table, claims: Sequence[Claim] = ()) -> str:
+    """HTML of the whole report, with a section of published numbers if there are claims.
 
     The content security policy allows the page's own three scripts and one style sheet by their hashes,
     pictures from data and blob URIs, and nothing else: no network, no inline handlers, no eval.
@@ -42,7 +45,9 @@ def make_page(table: Table) -> str:
     template = environment.from_string(_package_file("page.html.j2"))
     return template.render(
         header=_header(table),
+        claims=claim_views(claims),
         views=VIEWS,
+        measures=MEASURES,
         worst=WORST,
         columns=COLUMNS,
         policy=content_policy([library, script], [style]),
@@ -231,8 +236,11 @@ def _figures(table: Table, numbers: Sequence[int]) -> list[dict[str, Any]]:
         places = {id(row): number for row, number in zip(table.rows, numbers, strict=True)}
         rows = [row for row in table.rows if row["suite"] == suite]
         views: dict[str, Any] = {}
+        costs: dict[str, Any] = {}
         for view in VIEWS:
             if chosen := view_rows(rows, view):
-                views[view] = pareto_figure(chosen, [places[id(row)] for row in chosen])
-        figures.append({"suite": plain(suite), "views": views})
+                numbered = [places[id(row)] for row in chosen]
+                views[view] = pareto_figure(chosen, numbered)
+                costs[view] = {measure: cost_figure(chosen, numbered, measure) for measure in MEASURES}
+        figures.append({"suite": plain(suite), "views": views, "costs": costs, "measure": default_measure(rows)})
     return figures

@@ -9,13 +9,14 @@ from typing import Any
 
 import numpy as np
 
+from lustral.bench.evidence import GradientCheck
 from lustral.purifiers import PURIFIERS, parse_purifier
 from lustral.report.samples import Samples, common, gather, join, pick
 from lustral.report.source import Source, StoredCell
 from lustral.settings import SettingsError, canonical
 from lustral.targets import parse_target
 
-__all__ = ["WORST", "Aim", "Result", "Traits", "aim_of", "collect", "plain_settings", "worst_of_all"]
+__all__ = ["WORST", "Aim", "Result", "Traits", "aim_of", "collect", "gradient_check", "plain_settings", "worst_of_all"]
 
 WORST = "worst of all"
 """Label of the row in which every image meets the attack that breaks it most often."""
@@ -105,6 +106,28 @@ def collect(source: Source) -> list[Result]:
     order = _recipe_order(source.recipe)
     results = [_result(group, source, order) for group in groups.values()]
     return sorted(results, key=lambda result: (*_place(result, order), result.role, result.label, result.key))
+
+
+def gradient_check(source: Source, result: Result) -> GradientCheck | str | None:
+    """What the gradient cell of the same target, images and defence measured; its settings tell, not its suite."""
+    wanted = _system(result.settings)
+    cells = [cell for cell in source.cells.values() if cell.kind == "gradient" and _system(cell.settings) == wanted]
+    if not cells:
+        return None
+    skipped = cells[0].facts.get("gradient_skipped")
+    if skipped is not None:
+        return str(skipped)
+    samples = gather(cells[:1])
+    return GradientCheck(
+        error=samples.floats("gradient_error"),
+        difference=samples.floats("gradient_difference"),
+        cosine=samples.floats("gradient_cosine"),
+        zero=samples.flags("gradient_zero"),
+    )
+
+
+def _system(settings: Mapping[str, Any]) -> str:
+    return canonical({name: settings.get(name) for name in ("data", "target", "target_weights", "defence", "seed")})
 
 
 def _recipe_order(recipe: Mapping[str, Any]) -> dict[tuple[str, str, str], int]:

@@ -12,7 +12,7 @@ from typing import Any, TypedDict
 from lustral.bench.cell import CellLike
 from lustral.report.evidence import VerdictRow, evidence_of, indicator_string, main_label, verdicts_of
 from lustral.report.ranking import Place, rank
-from lustral.report.results import WORST, Result, aim_of, collect, plain_settings, worst_of_all
+from lustral.report.results import WORST, Result, aim_of, collect, gradient_check, plain_settings, worst_of_all
 from lustral.report.samples import Samples
 from lustral.report.source import Source, read_source
 from lustral.report.summary import Quality, Share, attacked_share, clean_share, quality_scores
@@ -132,7 +132,8 @@ def _defence_rows(
     aim = aim_of(mains[0].settings["target"])
     random = mains[0].traits.is_random and examined is not None
     worst = (int(protocol.get("worst_of", _WORST_OF)), examined["robust"]) if random and examined else None
-    verdicts, upper_bound = verdicts_of(evidence_of(results, aim, label, under_control, worst))
+    check = gradient_check(source, mains[0])
+    verdicts, upper_bound = verdicts_of(evidence_of(results, aim, label, under_control, worst, check))
     for row in rows:
         row["indicators"] = verdicts
         row["indicator_string"] = indicator_string(verdicts)

@@ -2,34 +2,15 @@
 
 from __future__ import annotations
 
-import hashlib
-import re
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from lustral.files import read_regular
-from lustral.weights import MAX_BYTES, LoadedWeights, WeightsError, weight_card
+from lustral.weights import LoadedWeights, WeightsError, checkpoint_digest, is_zoo_name
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 __all__ = ["checkpoint_digest", "is_zoo_name", "split_statistics"]
-
-
-def is_zoo_name(weights: str) -> bool:
-    """Whether the text names registered weights; one with a folder separator or a suffix is a path."""
-    return re.search(r"[/\\.]", weights) is None
-
-
-def checkpoint_digest(weights: str, sha256: str | None = None) -> str:
-    """sha256 of registered weights (from the registry) or of a file (``sha256`` if stated, else computed).
-
-    Raises:
-        WeightsError: unknown name or unreadable file.
-    """
-    if is_zoo_name(weights):
-        return weight_card(weights).sha256
-    return sha256.lower() if sha256 else hashlib.sha256(read_regular(weights, MAX_BYTES, WeightsError)).hexdigest()
 
 
 def split_statistics(weights: LoadedWeights) -> tuple[LoadedWeights, Tensor, Tensor]:

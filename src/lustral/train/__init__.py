@@ -2,17 +2,26 @@
 
 from __future__ import annotations
 
-from lustral.train.jobs import CIFAR10, PHOTO_QUALITY, SCENES, Job
+from lustral.train.jobs import CIFAR10, DENOISER, PHOTO_QUALITY, SCENES, SUPER_RESOLUTION, Job
 from lustral.train.run import register_result, run_training
-from lustral.train.settings import ClassifierTraining, LoopSettings, Progress, QualityTraining
+from lustral.train.settings import (
+    ClassifierTraining,
+    DenoiserTraining,
+    LoopSettings,
+    Progress,
+    QualityTraining,
+    SuperResolutionTraining,
+)
 
 __all__ = [
     "TRAININGS",
     "ClassifierTraining",
+    "DenoiserTraining",
     "Job",
     "LoopSettings",
     "Progress",
     "QualityTraining",
+    "SuperResolutionTraining",
     "register_result",
     "run_training",
 ]
@@ -21,4 +30,6 @@ TRAININGS: dict[str, Job] = {
     "scenes-classifier": SCENES,
     "photo-quality": PHOTO_QUALITY,
     "cifar10-classifier": CIFAR10,
+    "denoiser": DENOISER,
+    "super-resolution": SUPER_RESOLUTION,
 }

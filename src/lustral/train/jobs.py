@@ -9,18 +9,29 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 from lustral.data.base import DataSettings, ImageSet, MissingData
 from lustral.data.cifar import Cifar10
+from lustral.data.folder import Folder
 from lustral.data.live import LiveSubset
-from lustral.data.photos import Photos
+from lustral.data.photos import Photos, Source
 from lustral.data.scenes import Scenes
-from lustral.train.settings import ClassifierTraining, LoopSettings, Progress, QualityTraining
+from lustral.settings import SettingsError
+from lustral.train.settings import (
+    ClassifierTraining,
+    DenoiserTraining,
+    LoopSettings,
+    Progress,
+    QualityTraining,
+    SuperResolutionTraining,
+)
 
 if TYPE_CHECKING:
+    from pydantic import JsonValue
     from torch import Tensor
 
-__all__ = ["CIFAR10", "PHOTO_QUALITY", "SCENES", "Job", "Weights"]
+__all__ = ["CIFAR10", "DENOISER", "PHOTO_QUALITY", "SCENES", "SUPER_RESOLUTION", "Job", "Weights"]
 
 Weights = dict[str, "Tensor"]
 
+_CIFAR10 = "CIFAR-10, no formal licence, cite Krizhevsky 2009"
 _BUILTIN = "photographs bundled with scikit-image: public domain, CC0 or free use, see lustral.data.builtin"
 
 
@@ -28,8 +39,9 @@ class Train(Protocol):
     """A training function: settings and images in, averaged weights and a record of the run out."""
 
     def __call__(
-        self, settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None
-    ) -> tuple[Weights, dict[str, Any]]: ...
+        self, settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None,
+        device: str,
+    ) -> tuple[Weights, dict[str, Any]]: ...  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -40,35 +52,116 @@ class Job:
         settings: the settings it runs with unless they are overridden.
         data: settings -> the training set and the test set.
         function: trains.
-        judge: weights -> scores on other data than the test set, with the data they came from.
-        network: name of the architecture on the weight card.
+        judge: settings, weights -> scores beyond those of the training function, with the data they came from.
+        architecture: settings, weights, training images -> what rebuilds the network, for the weight card.
         data_licence: settings -> licence of the training images.
-        weights: name of the weights in the zoo.
+        weights: settings -> name of the weights in the zoo.
     """
 
     settings: LoopSettings
     data: Callable[[Any], tuple[DataSettings, DataSettings]]
     function: Train
-    judge: Callable[[Weights], tuple[dict[str, float], str]] | None
-    network: str
+    judge: Callable[[Any, Weights], tuple[dict[str, float], str]] | None
+    architecture: Callable[[Any, Weights, ImageSet], dict[str, JsonValue]]
     data_licence: Callable[[Any], str]
-    weights: str
+    weights: Callable[[Any], str]
 
 
 def _classifier(
-    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None
+    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None, device: str
 ) -> tuple[Weights, dict[str, Any]]:
     from lustral.train.classifier import train_classifier
 
-    return train_classifier(settings, train, test, checkpoint, progress)
+    return train_classifier(settings, train, test, checkpoint, progress, device)
 
 
 def _quality(
-    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None
+    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None, device: str
 ) -> tuple[Weights, dict[str, Any]]:
     from lustral.train.quality import train_quality
 
-    return train_quality(settings, train, test, checkpoint, progress)
+    return train_quality(settings, train, test, checkpoint, progress, device)
+
+
+def _denoiser(
+    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None, device: str
+) -> tuple[Weights, dict[str, Any]]:
+    from lustral.train.denoiser import train_denoiser
+
+    if settings.data == "folder":
+        held_out = range(0, len(train), 10)
+        rest = [row for row in range(len(train)) if row % 10]
+        if not rest:
+            raise ValueError("a denoiser needs at least two photographs, one of them to judge it by")
+        train, test = train.take(rest), train.take(held_out)
+    return train_denoiser(settings, train, test, checkpoint, progress, device)
+
+
+def _super_resolution(
+    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None, device: str
+) -> tuple[Weights, dict[str, Any]]:
+    from lustral.train.super_resolution import train_super_resolution
+
+    return train_super_resolution(settings, train, test, checkpoint, progress, device)
+
+
+def _super_resolution_data(settings: SuperResolutionTraining) -> tuple[DataSettings, DataSettings]:
+    held_out: Source = "kodak" if "kodak" in settings.sources else "builtin"
+    return (
+        Photos(split="train", sources=settings.sources, kinds=(), side=settings.side, crops=settings.crops),
+        Photos(split="test", sources=(held_out,), kinds=(), side=settings.side, crops=settings.crops),
+    )
+
+
+def _super_resolution_architecture(
+    settings: SuperResolutionTraining, weights: Weights, train: ImageSet
+) -> dict[str, JsonValue]:
+    from lustral.train.super_resolution import architecture
+
+    return architecture(settings)
+
+
+def _denoiser_data(settings: DenoiserTraining) -> tuple[DataSettings, DataSettings]:
+    if settings.data == "cifar10":
+        return Cifar10(split="train"), Cifar10(split="test")
+    if settings.data == "scenes":
+        return Scenes(split="train"), Scenes(split="test")
+    if not settings.folder:
+        raise SettingsError("data=folder needs the folder of the photographs: --set folder=PATH")
+    whole = Folder.make(path=settings.folder)
+    return whole, whole
+
+
+def _denoiser_licence(settings: DenoiserTraining) -> str:
+    licences = {"cifar10": _CIFAR10, "scenes": _BUILTIN, "folder": "licence of the photographs: their owner knows"}
+    return licences[settings.data]
+
+
+def _judge_denoiser(settings: DenoiserTraining, weights: Weights) -> tuple[dict[str, float], str]:
+    """What purification costs the classifier of the same images: clean accuracy before and after."""
+    if settings.data == "folder" or settings.side != 32:
+        return {}, ""
+    from lustral.train.denoiser import purified_accuracy
+
+    return purified_accuracy(settings, weights)
+
+
+def _residual_architecture(network: str) -> Callable[[Any, Weights, ImageSet], dict[str, JsonValue]]:
+    def describe(settings: Any, weights: Weights, train: ImageSet) -> dict[str, JsonValue]:
+        from lustral.nets.residual import widths_of
+
+        found: dict[str, JsonValue] = {"network": network, "widths": list(widths_of(weights))}
+        if train.classes:
+            found["classes"] = list(train.classes)
+        return found
+
+    return describe
+
+
+def _denoiser_architecture(settings: DenoiserTraining, weights: Weights, train: ImageSet) -> dict[str, JsonValue]:
+    names = ("widths", "blocks", "patch", "embedding", "side")
+    fields: dict[str, JsonValue] = settings.model_dump(mode="json")
+    return {"network": "preconditioned_denoiser", **{key: fields[key] for key in names}}
 
 
 def _photos(settings: QualityTraining) -> tuple[DataSettings, DataSettings]:
@@ -79,7 +172,7 @@ def _photos(settings: QualityTraining) -> tuple[DataSettings, DataSettings]:
     )
 
 
-def _photo_licence(settings: QualityTraining) -> str:
+def _photo_licence(settings: QualityTraining | SuperResolutionTraining) -> str:
     licences = {
         "builtin": _BUILTIN,
         "kodak": "Kodak suite, unrestricted use",
@@ -88,7 +181,7 @@ def _photo_licence(settings: QualityTraining) -> str:
     return "; ".join(licences[source] for source in settings.sources)
 
 
-def _judge_quality(weights: Weights) -> tuple[dict[str, float], str]:
+def _judge_quality(_: QualityTraining, weights: Weights) -> tuple[dict[str, float], str]:
     """Range of the scores on photographs, and agreement with people where the LIVE pictures are there."""
     from lustral.measures.correlation import plcc, srocc
     from lustral.nets.quality import QualityNetwork
@@ -116,25 +209,43 @@ CIFAR10 = Job(
     data=lambda _: (Cifar10(split="train"), Cifar10(split="test")),
     function=_classifier,
     judge=None,
-    network="residual_classifier",
-    data_licence=lambda _: "CIFAR-10, no formal licence, cite Krizhevsky 2009",
-    weights="cifar10_classifier",
+    architecture=_residual_architecture("residual_classifier"),
+    data_licence=lambda _: _CIFAR10,
+    weights=lambda _: "cifar10_classifier",
 )
 SCENES = Job(
     settings=ClassifierTraining(widths=(16, 32, 64), batch=64, learning_rate=0.2, average=0.99),
     data=lambda _: (Scenes(split="train"), Scenes(split="test")),
     function=_classifier,
     judge=None,
-    network="residual_classifier",
+    architecture=_residual_architecture("residual_classifier"),
     data_licence=lambda _: _BUILTIN,
-    weights="scenes_classifier",
+    weights=lambda _: "scenes_classifier",
 )
 PHOTO_QUALITY = Job(
     settings=QualityTraining(),
     data=_photos,
     function=_quality,
     judge=_judge_quality,
-    network="quality_network",
+    architecture=_residual_architecture("quality_network"),
     data_licence=_photo_licence,
-    weights="photo_quality",
+    weights=lambda _: "photo_quality",
+)
+DENOISER = Job(
+    settings=DenoiserTraining(),
+    data=_denoiser_data,
+    function=_denoiser,
+    judge=_judge_denoiser,
+    architecture=_denoiser_architecture,
+    data_licence=_denoiser_licence,
+    weights=lambda settings: f"{settings.data}_denoiser",
+)
+SUPER_RESOLUTION = Job(
+    settings=SuperResolutionTraining(),
+    data=_super_resolution_data,
+    function=_super_resolution,
+    judge=None,
+    architecture=_super_resolution_architecture,
+    data_licence=_photo_licence,
+    weights=lambda settings: f"{settings.network}_x{settings.scale}",
 )

@@ -62,6 +62,12 @@ def _decay_groups(model: nn.Module, weight_decay: float) -> list[dict[str, Any]]
     return [{"params": weights, "weight_decay": weight_decay}, {"params": others, "weight_decay": 0.0}]
 
 
+def _optimizer(settings: LoopSettings, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    if settings.optimizer == "adam":
+        return torch.optim.AdamW(groups, lr=1.0, betas=(settings.momentum, 0.99))
+    return torch.optim.SGD(groups, lr=1.0, momentum=settings.momentum, nesterov=True)
+
+
 @torch.no_grad()
 def _update_average(averaged: nn.Module, model: nn.Module, decay: float) -> None:
     for kept, value in zip(averaged.state_dict().values(), model.state_dict().values(), strict=True):
@@ -92,7 +98,7 @@ def optimise(
     model.to(memory_format=torch.channels_last)  # pyright: ignore[reportCallIssue] the stubs of torch lack it
     averaged = make_seeded(make, settings.seed).to(device)
     groups = _decay_groups(model, settings.weight_decay)
-    optimizer = torch.optim.SGD(groups, lr=1.0, momentum=settings.momentum, nesterov=True)
+    optimizer = _optimizer(settings, groups)
     history: list[dict[str, Any]] = []
     parts = {"model": model, "averaged": averaged, "optimizer": optimizer}
     if checkpoint is not None and checkpoint.exists():
@@ -128,10 +134,12 @@ def _epoch(
         step = epoch * per_epoch + index
         done = step / (per_epoch * settings.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(done / 0.2, (1 - done) / 0.8)
+            group["lr"] = settings.learning_rate * min(done / settings.warm_up, (1 - done) / (1 - settings.warm_up))
         loss = loss_of(model, rows, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()
+        if settings.clip:
+            nn.utils.clip_grad_norm_(model.parameters(), settings.clip)
         optimizer.step()
         losses.append(float(loss.detach()))
         _update_average(averaged, model, min(settings.average, 1 - 1 / (step + 2)))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import platform
 from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from lustral.data.base import ImageSet
 from lustral.settings import SettingsError
@@ -13,10 +13,9 @@ from lustral.train.jobs import Job, Weights
 from lustral.train.settings import LoopSettings, Progress
 from lustral.weights import WeightCard, WeightFacts, register
 
-if TYPE_CHECKING:
-    from pydantic import JsonValue
-
 __all__ = ["register_result", "run_training"]
+
+SCORES = ("test_accuracy", "test_srocc", "test_plcc", "psnr_")
 
 
 def _job(name: str) -> Job:
@@ -33,14 +32,16 @@ def run_training(
     out: Path,
     settings: Mapping[str, object] | None = None,
     progress: Progress | None = None,
+    device: str = "cpu",
 ) -> WeightCard:
     """Train, judge and register; a run that was killed goes on from its last epoch.
 
     Args:
         name: key of ``TRAININGS``.
-        out: zoo folder for the weights and ``registry.json``; meanwhile it holds ``NAME.checkpoint``.
+        out: zoo folder for the weights and ``registry.json``; meanwhile it holds a checkpoint.
         settings: overrides of the settings of the training, such as ``{"seed": 1, "epochs": 5}``.
         progress: called after every epoch.
+        device: where to train, such as "cuda"; random numbers are drawn on the CPU everywhere.
 
     Raises:
         SettingsError: unknown training or unknown override.
@@ -50,9 +51,9 @@ def run_training(
     job = _job(name)
     chosen = type(job.settings).make(**(job.settings.model_dump() | dict(settings or {})))
     train, test = (part.load() for part in job.data(chosen))
-    checkpoint = out / f"{name}.checkpoint"
-    weights, record = job.function(chosen, train, test, checkpoint, progress)
-    card = register_result(name, weights, record, out=out, settings=chosen, data=(train, test))
+    checkpoint = out / f"{job.weights(chosen)}.checkpoint"
+    weights, record = job.function(chosen, train, test, checkpoint, progress, device)
+    card = register_result(name, weights, record, out=out, settings=chosen, data=(train, test), device=device)
     checkpoint.unlink(missing_ok=True)
     return card
 
@@ -66,6 +67,7 @@ def register_result(
     settings: LoopSettings | None = None,
     data: tuple[ImageSet, ImageSet] | None = None,
     cost: Mapping[str, float | str] | None = None,
+    device: str = "cpu",
 ) -> WeightCard:
     """Judge finished weights and register them with their card.
 
@@ -77,12 +79,13 @@ def register_result(
         settings: settings of the run; None means those of the training.
         data: training and test set of the run; None loads them again.
         cost: replaces the cost found in the history, for example ``{"seconds": 1900.0}``.
+        device: where it was trained.
     """
     job = _job(name)
     settings = settings or job.settings
     train, test = data or tuple(part.load() for part in job.data(settings))
-    scores = {key: float(record[key]) for key in ("test_accuracy", "test_srocc", "test_plcc") if key in record}
-    judged, about = job.judge(weights) if job.judge else ({}, "")
+    scores = {key: float(record[key]) for key in record if key.startswith(SCORES)}
+    judged, about = job.judge(settings, weights) if job.judge else ({}, "")
     described = [f"{_described(train)}, tested on {_described(test)}", job.data_licence(settings), about]
     facts = WeightFacts(
         licence="Apache-2.0",
@@ -90,11 +93,11 @@ def register_result(
         command=_command(name, settings, job.settings),
         seed=settings.seed,
         data="; ".join(filter(None, described)),
-        cost=_cost(record, settings, weights) | dict(cost or {}),
+        cost=_cost(record, settings, weights, device) | dict(cost or {}),
         scores={key: round(value, 6) for key, value in (scores | judged).items()},
-        architecture=_architecture(job, weights, train),
+        architecture=job.architecture(settings, weights, train),
     )
-    return register(out, job.weights, weights, facts)
+    return register(out, job.weights(settings), weights, facts)
 
 
 def _described(images: ImageSet) -> str:
@@ -114,14 +117,14 @@ def _typed(value: object) -> str:
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 
-def _cost(record: Mapping[str, Any], settings: LoopSettings, weights: Weights) -> dict[str, float | str]:
+def _cost(record: Mapping[str, Any], settings: LoopSettings, weights: Weights, device: str) -> dict[str, float | str]:
     import torch
 
     found: dict[str, float | str] = {
         "epochs": settings.epochs,
         "parameters": _parameters(weights),
         "threads": torch.get_num_threads(),
-        "device": f"{platform.machine()} CPU",
+        "device": f"{platform.machine()} CPU" if device == "cpu" else torch.cuda.get_device_name(device),
         "torch": torch.__version__,
     }
     for key in ("seconds", "cpu_seconds"):
@@ -134,12 +137,3 @@ def _parameters(weights: Weights) -> int:
     """Trained numbers; running statistics and the normalisation are not among them."""
     counted = ("running_mean", "running_var", "num_batches_tracked", "mean", "std")
     return sum(value.numel() for key, value in weights.items() if key.split(".")[-1] not in counted)
-
-
-def _architecture(job: Job, weights: Weights, train: ImageSet) -> dict[str, JsonValue]:
-    from lustral.nets.residual import widths_of
-
-    found: dict[str, JsonValue] = {"network": job.network, "widths": list(widths_of(weights))}
-    if train.classes:
-        found["classes"] = list(train.classes)
-    return found

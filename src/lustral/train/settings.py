@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field
 
@@ -11,7 +11,14 @@ from lustral.data.distortions import DISTORTIONS
 from lustral.data.photos import Source
 from lustral.settings import Settings
 
-__all__ = ["ClassifierTraining", "LoopSettings", "Progress", "QualityTraining"]
+__all__ = [
+    "ClassifierTraining",
+    "DenoiserTraining",
+    "LoopSettings",
+    "Progress",
+    "QualityTraining",
+    "SuperResolutionTraining",
+]
 
 Progress = Callable[[dict[str, Any]], None]
 """Called after every epoch with what the epoch gave: its number, loss, score and seconds."""
@@ -25,6 +32,11 @@ def _split_plus(value: object) -> object:
     return tuple(value.split("+")) if isinstance(value, str) else value
 
 
+def _number(value: object) -> object:
+    """Read a number that came from the command line as text."""
+    return int(value) if isinstance(value, str) and value.isdecimal() else value
+
+
 Widths = Annotated[tuple[int, ...], BeforeValidator(_split_plus), Field(min_length=1)]
 
 
@@ -35,11 +47,14 @@ class LoopSettings(Settings):
         widths: channels per stage of the network.
         epochs: passes over the training images.
         batch: images per step.
-        learning_rate: peak of a linear warm-up over a fifth of the steps and a linear decay to zero.
-        momentum: Nesterov momentum of SGD.
+        learning_rate: peak of a linear warm-up and a linear decay to zero.
+        warm_up: share of the steps in which the learning rate rises.
+        optimizer: "sgd" with Nesterov momentum, or "adam" (AdamW with second momentum 0.99).
+        momentum: of SGD, or first momentum of Adam.
         weight_decay: on weights, not on biases or normalisation.
         mirror: random left-right mirroring.
         average: decay per step of the weight average that is kept.
+        clip: largest norm of the gradient; larger ones are scaled down. 0 leaves them alone.
         seed: everything random in the run follows from it.
     """
 
@@ -47,10 +62,13 @@ class LoopSettings(Settings):
     epochs: int = Field(default=40, ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=0.2, gt=0)
+    warm_up: float = Field(default=0.2, gt=0, lt=1)
+    optimizer: Literal["sgd", "adam"] = "sgd"
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=5e-4, ge=0)
     mirror: bool = True
     average: float = Field(default=0.99, ge=0, lt=1)
+    clip: float = Field(default=0.0, ge=0)
     seed: int = 0
 
 
@@ -94,3 +112,75 @@ class QualityTraining(LoopSettings):
     crops: int = Field(default=20, ge=1)
     side: int = Field(default=96, ge=44)
     window: int = Field(default=64, ge=32)
+
+
+class DenoiserTraining(LoopSettings):
+    """How a denoiser for diffusion is trained, at noise levels 0.02 to 80 for images in [-1, 1].
+
+    Args:
+        data: images to learn: "cifar10", "scenes", or "folder" for those below ``folder``.
+        folder: folder of photographs, for ``data="folder"``.
+        side: side of the images; larger ones are cropped at random.
+        blocks: residual blocks per resolution.
+        patch: side of the squares of pixels that become channels.
+        embedding: channels of the embedded noise level.
+        dihedral: turn and mirror the images in all eight ways; else left-right mirroring only.
+        log_mean: mean of the logarithm of the noise level.
+        log_deviation: its standard deviation.
+        uniform: share of the images whose noise level is log-uniform over the whole range instead.
+    """
+
+    name: ClassVar[str] = "denoiser"
+    widths: Widths = (64, 96, 128)
+    epochs: int = Field(default=18, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1.5e-3, gt=0)
+    warm_up: float = Field(default=0.05, gt=0, lt=1)
+    optimizer: Literal["sgd", "adam"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    average: float = Field(default=0.999, ge=0, lt=1)
+    clip: float = Field(default=1.0, ge=0)
+    data: Literal["cifar10", "scenes", "folder"] = "cifar10"
+    folder: str = ""
+    side: int = Field(default=32, ge=16)
+    blocks: int = Field(default=2, ge=1)
+    patch: int = Field(default=2, ge=1)
+    embedding: int = Field(default=256, ge=8)
+    dihedral: bool = False
+    log_mean: float = -1.2
+    log_deviation: float = Field(default=1.2, gt=0)
+    uniform: float = Field(default=0.15, ge=0, le=1)
+
+
+class SuperResolutionTraining(LoopSettings):
+    """How a network for super-resolution is trained on crops of photographs.
+
+    Args:
+        network: "edsr", "mdsr", "rrdb" (of ESRGAN) or "drln", see ``lustral.nets``.
+        scale: ratio; MDSR learns every power of two up to it.
+        widths: channels of the network, one number.
+        blocks: residual blocks (EDSR, MDSR), residual-in-residual blocks (RRDB) or Laplacian modules (DRLN).
+        sources: photographs, see ``lustral.data.photos.Photos``. With ``kodak`` among them the held-out pictures are
+            whole photographs of that suite, else tiles of the built-in photographs.
+        crops: crops per photograph.
+        side: side of the crops in pixels.
+        window: side of the random part of a crop that one training step sees, before it is reduced.
+    """
+
+    name: ClassVar[str] = "super_resolution"
+    widths: Annotated[Widths, Field(max_length=1)] = (32,)
+    epochs: int = Field(default=40, ge=1)
+    batch: int = Field(default=16, ge=2)
+    learning_rate: float = Field(default=2e-3, gt=0)
+    warm_up: float = Field(default=0.05, gt=0, lt=1)
+    optimizer: Literal["sgd", "adam"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    clip: float = Field(default=1.0, ge=0)
+    network: Literal["edsr", "mdsr", "rrdb", "drln"] = "edsr"
+    scale: Annotated[Literal[2, 4, 8], BeforeValidator(_number)] = 2
+    blocks: int = Field(default=6, ge=1)
+    sources: Annotated[tuple[Source, ...], BeforeValidator(_split_plus), Field(min_length=1)] = ("builtin", "kodak")
+    crops: int = Field(default=100, ge=1)
+    side: int = Field(default=96, ge=44)
+    window: int = Field(default=48, ge=16, multiple_of=8)

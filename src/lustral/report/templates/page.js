@@ -214,6 +214,7 @@ function save(kind) {
 // ---- figure ------------------------------------------------------------------------------------------
 
 let view = "worst";
+let measure = null; // the suite's own until one is chosen
 
 function drawFigure() {
   const views = data.figures[Number(byId("figure-suite").value)]?.views ?? {};
@@ -224,7 +225,24 @@ function drawFigure() {
     if (button.dataset.view === view) byId("view-text").textContent = `${button.title}.`;
   }
   if (!(view in views)) return;
-  const figure = structuredClone(views[view]);
+  plot("pareto", views[view]);
+  drawCost();
+}
+
+function drawCost() {
+  const entry = data.figures[Number(byId("figure-suite").value)];
+  const shown = measure ?? entry.measure;
+  for (const button of document.querySelectorAll("[data-measure]")) {
+    button.setAttribute("aria-pressed", String(button.dataset.measure === shown));
+  }
+  plot("cost", entry.costs[view][shown]);
+}
+
+function plot(place, drawing) {
+  const figure = structuredClone(drawing);
+  if (byId(place).clientWidth < 600) {
+    for (const trace of figure.data) Object.assign(trace, trace.meta?.narrow);
+  }
   const style = getComputedStyle(document.documentElement);
   const [text, card, line] = ["--text", "--card", "--line"].map((name) => style.getPropertyValue(name).trim());
   Object.assign(figure.layout, {
@@ -234,7 +252,7 @@ function drawFigure() {
     autosize: true,
   });
   const config = { displayModeBar: false, displaylogo: false, responsive: true, showTips: false };
-  Plotly.react("pareto", figure.data, figure.layout, config);
+  Plotly.react(place, figure.data, figure.layout, config);
 }
 
 function startFigure() {
@@ -246,11 +264,19 @@ function startFigure() {
       drawFigure();
     });
   }
+  for (const button of document.querySelectorAll("[data-measure]")) {
+    button.addEventListener("click", () => {
+      measure = button.dataset.measure;
+      drawCost();
+    });
+  }
   drawFigure();
-  byId("pareto").on?.("plotly_click", (event) => {
-    const number = event.points.find((point) => point.customdata !== undefined)?.customdata;
-    if (number !== undefined) openDetail(number);
-  });
+  for (const place of ["pareto", "cost"]) {
+    byId(place).on?.("plotly_click", (event) => {
+      const number = event.points.find((point) => point.customdata !== undefined)?.customdata;
+      if (number !== undefined) openDetail(number);
+    });
+  }
 }
 
 // ---- details -----------------------------------------------------------------------------------------

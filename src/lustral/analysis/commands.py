@@ -1,0 +1,92 @@
+"""``lustral analyse ...``. Nothing here loads torch before a command runs."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+import time
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+__all__ = ["analyse"]
+
+analyse = typer.Typer(
+    help="Look inside a defence: what happens to images on their way to the target.", no_args_is_help=True
+)
+
+
+@analyse.callback()
+def _group() -> None:  # pyright: ignore[reportUnusedFunction] typer keeps a group of one command a group by it
+    """Look inside a defence: what happens to images on their way to the target."""
+
+
+@analyse.command("content")
+def content_command(
+    data: Annotated[str, typer.Option(help="Images, such as cifar10:count=64.")],
+    target: Annotated[str, typer.Option(help="What is attacked, such as cifar10_classifier.")],
+    purifiers: Annotated[list[str], typer.Option("--with", help="A purifier or a chain a | b; may be given again.")],
+    out: Annotated[Path, typer.Option(help="Folder for content.csv, content.json and content.html.")],
+    attack: Annotated[str, typer.Option(help="Such as pgd:steps=100,epsilon=8/255.")] = "pgd:epsilon=8/255,steps=100",
+    access: Annotated[str, typer.Option(help="What the attacker knows, such as blind or exact:eot=4.")] = "blind",
+    features: Annotated[
+        str | None, typer.Option(help="Target whose layers are compared, if not the attacked one.")
+    ] = None,
+    layers: Annotated[str, typer.Option(help="Names of its modules joined by commas; default: every stage.")] = "",
+    every: Annotated[int | None, typer.Option(help="Also every so many states of iterative purifiers.")] = None,
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    batch: Annotated[int, typer.Option(help="Images at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="Where the networks run: cpu or cuda.")] = "cpu",
+) -> None:
+    """Content distance to the clean image, and the target's loss, after every stage of purifiers."""
+    from lustral.analysis.content import ContentPlan, analyse_content
+    from lustral.analysis.content_report import content_summary, content_tables, write_content
+    from lustral.attacks import parse_access, parse_attack
+    from lustral.data import parse_data
+    from lustral.purifiers import parse_purifier
+    from lustral.targets import parse_target
+
+    plan = ContentPlan(
+        data=parse_data(data),
+        target=parse_target(target),
+        purifiers=tuple(parse_purifier(text) for text in purifiers),
+        attack=parse_attack(attack),
+        access=parse_access(access),
+        features=None if features is None else parse_target(features),
+        layers=tuple(name.strip() for name in layers.split(",") if name.strip()),
+        every=every,
+        seed=seed,
+        batch=batch,
+        device=device,
+    )
+    content = analyse_content(plan, _teller())
+    summary = content_summary(content)
+    page = write_content(content, summary, out, "lustral " + shlex.join(sys.argv[1:]))
+    for table in content_tables(content, summary):
+        _print_table(*table)
+    sys.stdout.write(f"{page}\n")
+
+
+def _teller() -> Any:
+    """Progress as JSON lines on stderr, with what is left if every step takes as long as those before."""
+    started = time.monotonic()
+
+    def tell(row: dict[str, Any]) -> None:
+        passed = time.monotonic() - started
+        left = passed / row["done"] * (row["total"] - row["done"])
+        sys.stderr.write(json.dumps({**row, "seconds": round(passed, 1), "remaining_seconds": round(left, 1)}) + "\n")
+        sys.stderr.flush()
+
+    return tell
+
+
+def _print_table(title: str, heads: list[str], rows: list[list[str]]) -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table = Table(*heads, title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
+    for row in rows:
+        table.add_row(*row)
+    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)
