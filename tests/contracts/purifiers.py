@@ -153,10 +153,16 @@ class PurifierContract:
             return
         for _ in range(4):
             direction = torch.randn(x.shape, generator=generator, dtype=x.dtype)
-            with torch.no_grad():
-                slope = (value(x + self.step * direction) - value(x - self.step * direction)) / (2 * self.step)
             expected = (gradient * direction).sum()
-            assert abs(slope - expected) <= 1e-5 * max(abs(slope), abs(expected)), (float(slope), float(expected))
+            slopes: list[torch.Tensor] = []
+            for step in (self.step, self.step / 10, self.step / 100):  # a shorter one where a kink or a bend is met
+                with torch.no_grad():
+                    slope = (value(x + step * direction) - value(x - step * direction)) / (2 * step)
+                slopes.append(slope)
+                if abs(slope - expected) <= 1e-5 * max(abs(slope), abs(expected)):
+                    break
+            else:
+                raise AssertionError(f"slopes {[float(slope) for slope in slopes]}, gradient {float(expected)}")
 
     def test_every_image_gets_its_own_gradient(self, settings: PurifierSettings) -> None:
         x = images(3, 9, 7).requires_grad_()

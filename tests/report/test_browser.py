@@ -68,7 +68,7 @@ def test_sort_filter_and_upper_bounds(browser: Browser):
     assert len(browser.run(NAMES)) == 5
     assert browser.run(NAMES)[-1] == "jpeg:quality=75"  # the upper bound, below worse numbers that pass
     assert "1 of them are upper bounds" in browser.run(COUNT)
-    assert browser.run("return document.querySelectorAll('tr.bound .badge.bound').length") == 1
+    assert browser.run("return document.querySelectorAll('#table tr.bound .badge.bound').length") == 1
     robust = values(browser, "Robust")[:-1]
     assert robust == sorted(robust, reverse=True)
     assert len(set(robust)) > 1

@@ -38,8 +38,8 @@ class Label(NamedTuple):
 def short_names(defences: Sequence[Mapping[str, Any]]) -> list[str]:
     """Labels of at most two lines, for plotly.
 
-    A defence whose whole text fits has it. Otherwise the first line names the method, or the parts of a chain,
-    and the second those settings in which it differs from others of that name.
+    Defences of one method whose whole texts fit have them. Otherwise the first line names the method, or the parts
+    of a chain, and the second those settings in which it differs from others of that name.
 
     >>> short_names([{"name": "puriflow", "scale": s, "steps": 20, "denoiser": "cifar10_denoiser"} for s in (2, 4)])
     ['puriflow<br>scale=2', 'puriflow<br>scale=4']
@@ -52,11 +52,12 @@ def short_names(defences: Sequence[Mapping[str, Any]]) -> list[str]:
         flat = [dict(_flat(defences[number])) for number in members]
         keys = list(dict.fromkeys(key for values in flat for key in values))
         varied = [key for key in keys if len({repr(values.get(key)) for values in flat}) > 1]
-        for number, values in zip(members, flat, strict=True):
-            whole = defence_text(defences[number])
+        texts = [defence_text(defences[number]) for number in members]
+        fits = max(map(len, texts)) <= LINE  # one form for all of a method
+        for number, values, whole in zip(members, flat, texts, strict=True):
             own = {short: values[key] for key, short in _shortened(varied).items() if key in values}
             second = spec_text({"name": "", **own}).lstrip(":")
-            lines = [whole] if len(whole) <= LINE else [base, second]
+            lines = [whole] if fits else [base, second]
             names[number] = "<br>".join(html.escape(plain(line, LINE), quote=False) for line in lines if line)
     return names
 
