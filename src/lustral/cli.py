@@ -85,7 +85,7 @@ def run_command(
 def _write_report(folder: Path, plan: Plan | None) -> Path:
     from lustral.report import write_report
 
-    return write_report(folder, None if plan is None else plan.cells)
+    return write_report(folder, None if plan is None else plan.places)
 
 
 def _stored_plan(folder: Path) -> Plan:

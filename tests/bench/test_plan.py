@@ -121,6 +121,15 @@ def test_gradients_that_no_examined_attack_follows_are_not_checked(change):
     assert not gradient_cells(change)
 
 
+def test_work_that_two_suites_share_is_planned_once_and_stands_in_both(values):
+    suite = copy.deepcopy(values["suite"][0])
+    suite["name"] = "the same again"
+    once = make_plan(parse_recipe(values))
+    twice = make_plan(parse_recipe(values | {"suite": [*values["suite"], suite]}))
+    assert [cell.id for cell in twice.cells] == [cell.id for cell in once.cells]
+    assert {(cell.id, cell.suite) for cell in twice.places} >= {(cell.id, suite["name"]) for cell in twice.cells[:3]}
+
+
 def test_ids_do_not_depend_on_the_process():
     code = (
         "import sys, pathlib; from lustral.bench.plan import make_plan; from lustral.bench.recipe import load_recipe;"

@@ -9,10 +9,24 @@ from tests.diffusion.upfirdn import upfirdn2d
 SHAPES = {
     "ddpmpp": SongShape(side=8, width=8, multiples=(1, 2), blocks=1, attention=(4,)),
     "ncsnpp": SongShape(
-        side=8, width=8, multiples=(1, 2), blocks=1, attention=(4,), fourier=True, encoder="residual", taps=(1.0, 3.0, 3.0, 1.0)
+        side=8,
+        width=8,
+        multiples=(1, 2),
+        blocks=1,
+        attention=(4,),
+        fourier=True,
+        encoder="residual",
+        taps=(1.0, 3.0, 3.0, 1.0),
     ),
     "skips": SongShape(
-        side=8, width=8, multiples=(1, 2), blocks=1, attention=(), encoder="skip", decoder="skip", taps=(1.0, 3.0, 3.0, 1.0)
+        side=8,
+        width=8,
+        multiples=(1, 2),
+        blocks=1,
+        attention=(),
+        encoder="skip",
+        decoder="skip",
+        taps=(1.0, 3.0, 3.0, 1.0),
     ),
 }
 

@@ -6,7 +6,7 @@ import csv
 import json
 import subprocess
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isnan
 from pathlib import Path
 from typing import Any
@@ -278,3 +278,16 @@ def test_the_report_needs_no_torch(rich: FakeStore, tmp_path: Path):
     )
     done = subprocess.run([sys.executable, "-c", code, str(folder)], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "False"
+
+
+def test_a_cell_that_two_suites_share_stands_in_both(fake: FakeStore, tmp_path: Path):
+    add_noise_suite(fake)
+    plan = [cell for cell, _ in fake.cells]
+    again = [replace(cell, suite="another", label=cell.label and f"{cell.label} again") for cell in plan]
+    table = build_table(fake.write(tmp_path), [*plan, *again])
+    named = {(row["suite"], row["attack"]): row["robust"]["average"] for row in table.rows}
+    for label in (*LABELS, "worst of all"):
+        other = label if label == "worst of all" else f"{label} again"
+        assert named["s", label] == named["another", other]
+    assert len(named) == 6
+    assert len(table.source.cells) == len(plan)

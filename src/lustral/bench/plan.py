@@ -52,10 +52,17 @@ class Cell:
 
 @dataclass(frozen=True)
 class Plan:
-    """All cells of a recipe, each after those it needs, grouped so that built models can be reused."""
+    """All cells of a recipe, each after those it needs, grouped so that built models can be reused.
+
+    Attributes:
+        recipe: what was planned.
+        cells: the work, every cell once.
+        places: the cells as every suite speaks of them; what two suites share is made once and stands in both.
+    """
 
     recipe: Recipe
     cells: tuple[Cell, ...]
+    places: tuple[Cell, ...]
 
 
 def _identity(settings: Settings) -> dict[str, Any]:
@@ -88,11 +95,11 @@ def _part_versions(value: object) -> Iterator[tuple[str, int]]:
 
 def make_plan(recipe: Recipe) -> Plan:
     """List the cells of a recipe; reads the data sets to fix their content in the ids."""
+    places = tuple(cell for suite in recipe.suite for cell in _suite_cells(recipe, suite))
     cells: dict[str, Cell] = {}
-    for suite in recipe.suite:
-        for cell in _suite_cells(recipe, suite):
-            cells.setdefault(cell.id, cell)  # a check that equals a main cell is not made twice
-    return Plan(recipe, tuple(cells.values()))
+    for cell in places:
+        cells.setdefault(cell.id, cell)  # a check that equals a main cell is not made twice
+    return Plan(recipe, tuple(cells.values()), places)
 
 
 def _suite_cells(recipe: Recipe, suite: Suite) -> Iterator[Cell]:

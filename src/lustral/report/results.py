@@ -99,7 +99,7 @@ def aim_of(target: Mapping[str, Any]) -> Aim:
 def collect(source: Source) -> list[Result]:
     """Join the cells of a folder into results, in the order of the recipe."""
     groups: dict[tuple[str, str, str, str], list[StoredCell]] = defaultdict(list)
-    for cell in source.cells.values():
+    for cell in source.places:
         if cell.kind in ("score", "adaptive"):
             defence = canonical(plain_settings(cell.settings["defence"]))
             groups[cell.suite, defence, cell.role, cell.label].append(cell)

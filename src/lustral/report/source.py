@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -41,6 +41,7 @@ class Source:
     Attributes:
         recipe: the canonical recipe, empty if the folder has none.
         cells: finished cells by id.
+        places: the same as every suite speaks of them; a cell that two suites share stands in both.
         failures: what failed cells said, by id.
         missing: planned cells without a file; 0 if no plan was given.
     """
@@ -49,6 +50,7 @@ class Source:
     cells: dict[str, StoredCell]
     failures: dict[str, str]
     missing: int = 0
+    places: tuple[StoredCell, ...] = ()
 
 
 def read_source(folder: Path, plan: Iterable[CellLike] | None = None) -> Source:
@@ -57,8 +59,8 @@ def read_source(folder: Path, plan: Iterable[CellLike] | None = None) -> Source:
     Args:
         folder: the folder that a run wrote.
         plan: cells that the report is about. A folder may also hold cells of an earlier recipe, and names
-            of suites and attacks are not part of a cell's identity; the plan knows both. Without one every
-            file is taken at its word.
+            of suites and attacks are not part of a cell's identity; the plan knows both (a cell of several suites
+            stands in it several times). Without one every file is taken at its word.
 
     Raises:
         StoreError: no finished cells, or a damaged file.
@@ -67,17 +69,28 @@ def read_source(folder: Path, plan: Iterable[CellLike] | None = None) -> Source:
     done = store.done()
     if not done:
         raise StoreError(f"{folder} holds no finished cell; run a recipe into it first: lustral run RECIPE --out DIR")
-    planned = None if plan is None else {cell.id: cell for cell in plan}
+    asked = None if plan is None else tuple(plan)
+    planned = None if asked is None else {cell.id: cell for cell in reversed(asked)}
     wanted = sorted(done if planned is None else done & planned.keys())
     if not wanted:
         raise StoreError(f"none of the {len(done)} finished cells in {folder} belongs to this recipe; run it first")
     failures = {name: str(record.get("error", "no message")) for name, record in store.failures().items()}
     recipe = folder / "recipe.json"
+    cells = {name: _cell(store, name, (planned or {}).get(name)) for name in wanted}
     return Source(
         recipe=json.loads(recipe.read_text(encoding="utf-8")) if recipe.exists() else {},
-        cells={name: _cell(store, name, (planned or {}).get(name)) for name in wanted},
+        cells=cells,
         failures={name: text for name, text in failures.items() if planned is None or name in planned},
         missing=0 if planned is None else len(planned.keys() - done),
+        places=tuple(cells.values()) if asked is None else _places(cells, asked),
+    )
+
+
+def _places(cells: dict[str, StoredCell], asked: Iterable[CellLike]) -> tuple[StoredCell, ...]:
+    """Every finished cell under every name it is asked for by, in the order of their ids."""
+    named = {(cell.id, cell.suite, cell.role, cell.label) for cell in asked if cell.id in cells}
+    return tuple(
+        replace(cells[name], suite=suite, role=role, label=label) for name, suite, role, label in sorted(named)
     )
 
 
