@@ -177,7 +177,7 @@ def ddpm_loop(settings: GDMP, x: Tensor, likeness_slope: Callable[[Tensor, Tenso
         (GDMP(time=180, steps=3, rounds=1, scale=10.0, reference="image", epsilon=4 / 255), mse_slope),
         (GDMP(time=12, steps=2, rounds=1, guidance="ssim", scale=3000.0), ssim_slope),
     ],
-    ids=str,
+    ids=["mse, noised", "mse, image", "ssim"],
 )
 def test_gdmp_equals_the_algorithm_of_its_paper(
     settings: GDMP, likeness_slope: Callable[[Tensor, Tensor], Tensor]
