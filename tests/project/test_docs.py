@@ -21,8 +21,9 @@ def blocks(page, language):
 
 
 def test_the_example_recipe_is_a_recipe_and_spells_out_the_defaults():
-    (text,) = blocks("recipes.md", "toml")
+    text, claim = blocks("recipes.md", "toml")
     values = tomllib.loads(text)
+    assert len(parse_recipe(tomllib.loads(text + claim)).published) == 1
     recipe = parse_recipe(values)
     assert [defence.name for defence in recipe.suite[0].all_defences] == ["identity", "jpeg", "chain", "repeat"]
     # What the page shows as the protocol is what a recipe without it gets.
