@@ -29,8 +29,9 @@ def read_checkpoint(source: str | Path) -> object:
         return load_weights(path).tensors
     data = read_regular(path, MAX_BYTES, WeightsError)
     _refuse_bombs(data, path)
+    file = io.BytesIO(data)
     try:
-        return torch.load(io.BytesIO(data), map_location="cpu", weights_only=True)
+        return torch.load(file, map_location="cpu", weights_only=True)
     except Exception as problem:  # torch raises UnpicklingError, RuntimeError, EOFError, ValueError, KeyError ...
         reason = " ".join(re.sub(r"\x1b\[[0-9;]*m", "", str(problem)).split())
         blocked = re.search(r"Unsupported (?:global|class|operand)[^.]*|GLOBAL \S+ \S+", reason)
