@@ -78,8 +78,10 @@ def pareto_figure(rows: Sequence[Row], places: Sequence[int]) -> dict[str, Any]:
     figure = graph.Figure()
     _add_front(figure, x[front], y[front])
     sizes = _sizes([row["cost"]["milliseconds"] for row in rows])
+    checked = np.array([bool(row["indicator_string"]) for row in rows], dtype=bool)
     for name, mask, symbol, colour in (
-        ("passes its checks", passes, "circle", BLUE),
+        ("passes its checks", passes & checked, "circle", BLUE),
+        ("not checked", passes & ~checked, "circle-open", BLUE),
         ("upper bound, not robustness", ~passes, "diamond-open", ORANGE),
     ):
         chosen = np.flatnonzero(mask).tolist()
