@@ -100,7 +100,7 @@ def _checks(results: Sequence[Result], main: str | None) -> list[Check]:
     try:
         attack, access = parse_attack(examined.attack), parse_access(examined.access)
         defence = parse_purifier(examined.defence)
-    except SettingsError:
+    except SettingsError:  # settings of another version: the indicators then read NOT RUN
         return []
     return checks(attack, access, defence, {result.attack["name"] for result in results if result.role == "main"})
 
