@@ -51,7 +51,7 @@ def images(n: int = 2, height: int = 8, width: int = 8, dtype: torch.dtype = tor
 def tiny_denoiser(dtype: torch.dtype = torch.float64) -> PreconditionedDenoiser:
     """The network of the package, small, with random weights everywhere."""
     generator = torch.Generator().manual_seed(1)
-    network = NoiseUNet(widths=(16, 32), blocks=1, embedding=16).double()
+    network = NoiseUNet(widths=(16, 32), blocks=1, patch=2, embedding=16).double()
     with torch.no_grad():
         for weights in network.parameters():
             fan_in = max(1, weights[0].numel())

@@ -57,7 +57,7 @@ def test_close_levels_give_close_images_over_the_whole_range() -> None:
 
 
 def test_a_fresh_network_says_the_same_of_every_image() -> None:
-    y = NoiseUNet(widths=(16, 32), blocks=1, embedding=16)(images(2).float(), torch.tensor([-0.5, 0.5]))
+    y = NoiseUNet(widths=(16, 32), blocks=1, patch=2, embedding=16)(images(2).float(), torch.tensor([-0.5, 0.5]))
     assert torch.equal(y[0], y[1])
 
 
@@ -100,3 +100,19 @@ def test_the_scalings_are_those_of_edm() -> None:
         torch.testing.assert_close(y[row], skip * x[row] + out)
         torch.testing.assert_close(probe.x[row], x[row] / (s**2 + 0.5**2) ** 0.5)
         assert float(probe.level[row]) == pytest.approx(torch.log(torch.tensor(s)).item() / 4)
+
+
+def test_blocks_may_differ_between_resolutions() -> None:
+    even, uneven = (NoiseUNet((4, 8, 8), blocks, patch=1, embedding=8) for blocks in ((2, 2, 2), (1, 2, 0)))
+    same = NoiseUNet((4, 8, 8), 2, patch=1, embedding=8)
+    same.load_state_dict(even.state_dict())
+    x, noise = images(1, 8, 8).float(), torch.tensor([0.3])
+    assert torch.equal(same(x, noise), even(x, noise))
+    assert [len(net.down) for net in (even, uneven)] == [6, 3]
+    assert uneven(x, noise).shape == x.shape
+
+
+def test_the_number_of_block_counts_is_checked() -> None:
+    with pytest.raises(ValueError, match=r"as many as widths \(4\), got 2: blocks=1\+2"):
+        DenoiserTraining.model_validate({"blocks": "1+2"})
+    assert DenoiserTraining.model_validate({"blocks": "2"}).blocks == 2

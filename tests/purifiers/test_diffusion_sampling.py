@@ -47,7 +47,7 @@ def noise_for(n: int) -> Noise:
 @pytest.fixture(scope="module")
 def network() -> Denoise:
     """A small denoiser with random weights, none of them zero."""
-    model = PreconditionedDenoiser(NoiseUNet(widths=(16, 32), blocks=1, embedding=16), side=8).double()
+    model = PreconditionedDenoiser(NoiseUNet(widths=(16, 32), blocks=1, patch=2, embedding=16), side=8).double()
     generator = torch.Generator().manual_seed(1)
     for parameter in model.parameters():
         spread = 1 / math.sqrt(parameter[0].numel())

@@ -15,7 +15,7 @@ from lustral.train.denoiser import LARGEST, SMALLEST, _levels, denoising_psnr, t
 from lustral.weights import WeightsError
 from tests.train.test_loop import Stop, stripes
 
-TINY: dict[str, Any] = {"widths": (8, 8), "blocks": 1, "embedding": 8, "batch": 8, "epochs": 3}
+TINY: dict[str, Any] = {"widths": (8, 8), "blocks": 1, "patch": 2, "embedding": 8, "batch": 8, "epochs": 3}
 
 
 def test_it_learns_to_remove_noise() -> None:

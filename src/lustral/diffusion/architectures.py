@@ -19,11 +19,14 @@ from lustral.model_files import WeightsError
 __all__ = ["NETWORKS", "empty_denoiser", "multiple_of", "network_of"]
 
 
+_Blocks = Annotated[int, Field(ge=1, le=32)]
+
+
 class _Own(BaseModel):
     """Limits of our own network, so that a hostile file cannot fill the memory or never end."""
 
     widths: tuple[Annotated[int, Field(ge=1, le=8192)], ...] = Field(min_length=1, max_length=16)
-    blocks: int = Field(ge=1, le=32)
+    blocks: _Blocks | tuple[_Blocks, ...]
     patch: int = Field(ge=1, le=16)
     embedding: int = Field(ge=1, le=65536)
     side: int = Field(ge=1, le=4096)

@@ -1,4 +1,4 @@
-"""A U-Net that is told the noise level, at half resolution so that a CPU can train and run it."""
+"""A U-Net that is told the noise level, small enough for a CPU to train and run."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class NoiseUNet(nn.Module):
 
     Args:
         widths: channels per resolution; the first resolution is 1 / ``patch`` of the image, each next half of that.
-        blocks: residual blocks per resolution on the way down, and as many on the way up.
+        blocks: residual blocks of every resolution on the way down, and as many on the way up; one number for all.
         patch: side of the squares of pixels that become channels.
         embedding: channels of the embedded noise level.
 
@@ -61,12 +61,15 @@ class NoiseUNet(nn.Module):
     frequencies: Tensor
 
     def __init__(
-        self, widths: Sequence[int] = (64, 96, 128), blocks: int = 2, patch: int = 2, embedding: int = 256
+        self,
+        widths: Sequence[int] = (32, 64, 96, 128),
+        blocks: Sequence[int] | int = (1, 2, 2, 1),
+        patch: int = 1,
+        embedding: int = 256,
     ) -> None:
         super().__init__()
         self.patch = patch
-        self.blocks = blocks
-        self.stages = len(widths)
+        self.blocks = (blocks,) * len(widths) if isinstance(blocks, int) else tuple(blocks)
         self.register_buffer("frequencies", torch.logspace(-1, 2.5, _FREQUENCIES, base=2.0) * math.pi)
         self.embed = nn.Sequential(
             nn.Linear(2 * _FREQUENCIES, embedding), nn.SiLU(), nn.Linear(embedding, embedding), nn.SiLU()
@@ -74,13 +77,13 @@ class NoiseUNet(nn.Module):
         self.stem = nn.Conv2d(3 * patch**2, widths[0], 3, padding=1)
         down, up = nn.ModuleList(), nn.ModuleList()
         before, skips = widths[0], [widths[0]]
-        for width in widths:
-            for _ in range(blocks):
+        for width, count in zip(widths, self.blocks, strict=True):
+            for _ in range(count):
                 down.append(_Block(before, width, embedding))
                 before = width
                 skips.append(width)
-        for width in reversed(widths):
-            for _ in range(blocks):
+        for width, count in zip(reversed(widths), reversed(self.blocks), strict=True):
+            for _ in range(count):
                 up.append(_Block(before + skips.pop(), width, embedding))
                 before = width
         self.down, self.up = down, up
@@ -89,7 +92,7 @@ class NoiseUNet(nn.Module):
 
     def forward(self, x: Float[Tensor, "n 3 h w"], level: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
         height, width = x.shape[2:]
-        multiple = self.patch * 2 ** (self.stages - 1)
+        multiple = self.patch * 2 ** (len(self.blocks) - 1)
         if height % multiple or width % multiple:
             x = _padded(x, -height % multiple, -width % multiple)
         angles = level[:, None] * self.frequencies
@@ -100,13 +103,14 @@ class NoiseUNet(nn.Module):
 
     def _walk(self, h: Float[Tensor, "n c h w"], e: Float[Tensor, "n e"]) -> Float[Tensor, "n d h w"]:
         skips = [h]
-        for index, block in enumerate(self.down):
-            if index and index % self.blocks == 0:
-                h = functional.avg_pool2d(h, 2)
-            h = block(h, e)
-            skips.append(h)
-        for index, block in enumerate(self.up):
-            if index and index % self.blocks == 0:
-                h = functional.interpolate(h, scale_factor=2.0, mode="nearest")
-            h = block(torch.cat([h, skips.pop()], dim=1), e)
+        down, up = iter(self.down), iter(self.up)
+        for stage, count in enumerate(self.blocks):
+            h = functional.avg_pool2d(h, 2) if stage else h
+            for _ in range(count):
+                h = next(down)(h, e)
+                skips.append(h)
+        for stage, count in enumerate(reversed(self.blocks)):
+            h = functional.interpolate(h, scale_factor=2.0, mode="nearest") if stage else h
+            for _ in range(count):
+                h = next(up)(torch.cat([h, skips.pop()], dim=1), e)
         return h

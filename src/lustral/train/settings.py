@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
-from pydantic import BeforeValidator, Field
+from pydantic import BeforeValidator, Field, PositiveInt, model_validator
 
 from lustral.data.distortions import DISTORTIONS
 from lustral.data.photos import Source
@@ -121,7 +121,7 @@ class DenoiserTraining(LoopSettings):
         data: images to learn: "cifar10", "scenes", or "folder" for those below ``folder``.
         folder: folder of photographs, for ``data="folder"``.
         side: side of the images; larger ones are cropped at random.
-        blocks: residual blocks per resolution.
+        blocks: residual blocks of every resolution, or one number for all.
         patch: side of the squares of pixels that become channels.
         embedding: channels of the embedded noise level.
         dihedral: turn and mirror the images in all eight ways; else left-right mirroring only.
@@ -131,8 +131,8 @@ class DenoiserTraining(LoopSettings):
     """
 
     name: ClassVar[str] = "denoiser"
-    widths: Widths = (64, 96, 128)
-    epochs: int = Field(default=18, ge=1)
+    widths: Widths = (32, 64, 96, 128)
+    epochs: int = Field(default=24, ge=1)
     batch: int = Field(default=64, ge=2)
     learning_rate: float = Field(default=1.5e-3, gt=0)
     warm_up: float = Field(default=0.05, gt=0, lt=1)
@@ -143,13 +143,22 @@ class DenoiserTraining(LoopSettings):
     data: Literal["cifar10", "scenes", "folder"] = "cifar10"
     folder: str = ""
     side: int = Field(default=32, ge=16)
-    blocks: int = Field(default=2, ge=1)
-    patch: int = Field(default=2, ge=1)
+    blocks: PositiveInt | Widths = Field(default=(1, 2, 2, 1), union_mode="left_to_right")
+    patch: int = Field(default=1, ge=1)
     embedding: int = Field(default=256, ge=8)
     dihedral: bool = False
     log_mean: float = -1.2
     log_deviation: float = Field(default=1.2, gt=0)
     uniform: float = Field(default=0.15, ge=0, le=1)
+
+    @model_validator(mode="after")
+    def _one_count_per_resolution(self) -> Self:
+        if not isinstance(self.blocks, int) and len(self.blocks) != len(self.widths):
+            raise ValueError(
+                f"expected one number of blocks, or as many as widths ({len(self.widths)}), got {len(self.blocks)}: "
+                f"blocks={'+'.join(map(str, self.blocks))}"
+            )
+        return self
 
 
 class SuperResolutionTraining(LoopSettings):
