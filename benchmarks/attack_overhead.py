@@ -25,7 +25,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lustral.attacks import APGD, PGD, Access, AttackSettings, Square
+from lustral.attacks import APGD, PGD, Access, AttackSettings, CarliniWagner, NAttack, Square
 from lustral.attacks.goals import Misclassify
 from lustral.attacks.oracle import Oracle
 from lustral.seeds import Noise
@@ -33,7 +33,15 @@ from lustral.targets import parse_target
 
 BATCH, SIDE, FALLING = 32, 32, 0.8
 NETWORK = "cifar10_classifier"
-LIMITS = {"pgd_40": 1.10, "apgd_50": 1.10, "pgd_40_80_percent_fall": 0.60, "square_200": 1.15, "square_l2_200": 1.15}
+LIMITS = {
+    "pgd_40": 1.10,
+    "apgd_50": 1.10,
+    "pgd_40_80_percent_fall": 0.60,
+    "square_200": 1.15,
+    "square_l2_200": 1.15,
+    "carlini_wagner_2_x_25": 1.15,
+    "nattack_202": 1.15,
+}
 ENVIRONMENT = {
     "OMP_NUM_THREADS": "1",
     "OMP_WAIT_POLICY": "PASSIVE",
@@ -118,6 +126,8 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         "pgd_40_80_percent_fall": (PGD(steps=40, early_stop=True), bare_gradients, 40),
         "square_200": (Square(queries=200, early_stop=False), bare_forwards, 200),
         "square_l2_200": (Square(norm="l2", epsilon=0.5, queries=200, early_stop=False), bare_forwards, 200),
+        "carlini_wagner_2_x_25": (CarliniWagner(steps=25, searches=2, epsilon=0.5), bare_gradients, 50),
+        "nattack_202": (NAttack(queries=202, population=100, early_stop=False), bare_forwards, 202),
     }
     found: dict[str, dict[str, float]] = {}
     for name, (settings, bare, count) in cases.items():

@@ -88,3 +88,23 @@ class Counter:
     def __call__(self, x: Tensor) -> Tensor:
         self.seen += len(x)
         return self.target(x)
+
+
+class Planes:
+    """Several classes with linear logits: the nearest boundary is known in closed form."""
+
+    def __init__(self, classes: int = 6, side: int = 4, seed: int = 0) -> None:
+        generator = torch.Generator().manual_seed(seed)
+        self.w = torch.randn(classes, 3 * side * side, generator=generator, dtype=torch.float64)
+        self.b = -0.5 * self.w.sum(1)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        return x.flatten(1) @ self.w.T + self.b
+
+    def distance(self, x: Tensor, norm: str = "l2") -> Tensor:
+        """How far every image (n, ...) is from the nearest boundary of its class (n,), without regard to [0, 1]."""
+        z = self(x)
+        y = z.argmax(1, keepdim=True)
+        slopes = self.w - self.w[y]  # (n, k, values)
+        dual = slopes.abs().sum(2) if norm == "linf" else slopes.norm(dim=2)
+        return ((z.gather(1, y) - z) / dual).scatter(1, y, torch.inf).amin(1)

@@ -5,7 +5,7 @@ import torch
 
 from lustral.attacks import Square
 from lustral.attacks.square import bump, window_share
-from tests.attacks.problems import images, noise
+from tests.attacks.problems import images, network, noise, setup
 
 
 def test_windows_shrink_as_in_the_paper():
@@ -50,3 +50,24 @@ def test_the_l2_attack_keeps_spending_the_whole_budget():
         settings._move_mass(current, region, numbers[:, step], 5, out)
         current = out.clone()
         torch.testing.assert_close((current - x).flatten(1).norm(dim=1), torch.full((6,), 0.3, dtype=x.dtype))
+
+
+@pytest.mark.parametrize(("norm", "epsilon"), [("linf", 8 / 255), ("l2", 0.4)])
+def test_every_question_stays_in_the_ball_and_what_stands_only_rises(norm, epsilon):
+    net, x, losses = network(), images(5, 8, low=0, high=256), []
+    settings = Square(norm=norm, epsilon=epsilon, queries=80, early_stop=False)
+
+    def spy(point):
+        if len(point) == 5:
+            assert settings.ball().contains(point, x).all()
+        outputs = net(point)
+        losses.append(outputs)
+        return outputs
+
+    oracle = setup(settings, spy, x)
+    losses.clear()
+    result = settings.run(oracle, x, noise(5))
+    margins = torch.stack([oracle.goal.margin(outputs, torch.arange(5)) for outputs in losses])  # (questions, n)
+    torch.testing.assert_close(oracle.goal.margin(net(result), torch.arange(5)), margins.amax(0))
+    assert (margins.amax(0) > margins[0]).all(), "it finds something better than its start"
+    assert (margins.diff(dim=0) < 0).any(), "and refuses something worse"

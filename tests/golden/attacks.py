@@ -15,6 +15,8 @@ SMALL = {
     "apgd": {"steps": 12},
     "square": {"queries": 40},
     "fab": {"steps": 4, "targets": 2},
+    "carlini_wagner": {"steps": 12, "searches": 2, "rate": 0.05, "c": 3.0},
+    "nattack": {"queries": 40, "population": 12},
     "autoattack": {"steps": 4, "targets": 1, "queries": 10},
     "diffattack": {"steps": 6},
 }

@@ -8,10 +8,13 @@ from typing import Any
 from lustral.attacks.apgd import APGD
 from lustral.attacks.autoattack import AutoAttack
 from lustral.attacks.base import Access, AttackSettings
+from lustral.attacks.carlini_wagner import CarliniWagner
+from lustral.attacks.deepfool import DeepFool
 from lustral.attacks.diffattack import DiffAttack
 from lustral.attacks.fab import FAB
 from lustral.attacks.fgsm import FGSM
 from lustral.attacks.ifgsm import IFGSM
+from lustral.attacks.nattack import NAttack
 from lustral.attacks.pgd import PGD
 from lustral.attacks.random_search import RandomSearch
 from lustral.attacks.square import Square
@@ -27,7 +30,10 @@ __all__ = [
     "Access",
     "AttackSettings",
     "AutoAttack",
+    "CarliniWagner",
+    "DeepFool",
     "DiffAttack",
+    "NAttack",
     "RandomSearch",
     "Square",
     "parse_access",
@@ -43,7 +49,10 @@ ATTACKS: dict[str, type[AttackSettings]] = {
         PGD,
         APGD,
         FAB,
+        DeepFool,
+        CarliniWagner,
         Square,
+        NAttack,
         AutoAttack,
         DiffAttack,
     )

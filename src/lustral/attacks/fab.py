@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
@@ -12,29 +11,12 @@ from lustral.attacks.base import AttackSettings
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from lustral.attacks.nearest import Nearest
     from lustral.attacks.oracle import Oracle
     from lustral.seeds import Noise
     from lustral.tensors import Images
 
-__all__ = ["FAB", "Nearest"]
-
-
-@dataclass
-class Nearest:
-    """The nearest broken points so far.
-
-    Attributes:
-        x: per image (n, 3, h, w) its nearest broken point, else the last point of a walk.
-        distance: length of the perturbation (n,), infinite where no point was broken.
-    """
-
-    x: Tensor
-    distance: Tensor
-
-    def offer(self, rows: Tensor, x: Tensor, distance: Tensor, broken: Tensor) -> None:
-        """Take broken images of ``rows`` (m,) that are nearer."""
-        better = broken & (distance < self.distance[rows])
-        self.x[rows[better]], self.distance[rows[better]] = x[better], distance[better].to(self.distance)
+__all__ = ["FAB"]
 
 
 class FAB(AttackSettings):
@@ -77,21 +59,14 @@ class FAB(AttackSettings):
     early_stop: bool = False
 
     def run(self, oracle: Oracle, x: Images, noise: Noise) -> Images:
-        import torch
+        from lustral.attacks.nearest import within
 
-        from lustral.attacks.balls import lengths
-        from lustral.attacks.best import Best
-
-        found, ball, best = self.nearest(oracle, x, noise), self.ball(), Best(x)
-        d, everyone = found.x - x, torch.arange(len(x), device=x.device)
-        stretch = self.epsilon / lengths(d, self.norm).clamp_min(1e-12)
-        for point in (found.x, x + stretch[:, None, None, None] * d):
-            inside = ball.project(point, x)
-            best.offer(everyone, inside, *oracle.loss(inside, name="margin"))
-        return best.x
+        return within(self, oracle, x, self.nearest(oracle, x, noise))
 
     def nearest(self, oracle: Oracle, x: Images, noise: Noise) -> Nearest:
         """The nearest broken points that the walks find, however far they are."""
+        from lustral.attacks.nearest import Nearest
+
         found = Nearest(x.clone(), x.new_full((len(x),), float("inf")))
         found.distance[oracle.broken(x)] = 0
         for aims in self._aims(oracle, x):

@@ -55,9 +55,9 @@ def targeted_dlr(z: Logits, y: Labels, wanted: Labels) -> PerImage:
     return (aim - right) / (top[:, 0] - (top[:, 2] + top[:, 3]) / 2 + 1e-12)
 
 
-def difference(z: Logits, y: Labels, wanted: Labels) -> PerImage:
-    """Logit of a wanted class minus the right one: zero on the boundary between the two."""
-    return (z.gather(1, wanted[:, None]) - z.gather(1, y[:, None])).squeeze(1)
+def difference(z: Logits, y: Labels, wanted: Int64[Tensor, "n ..."]) -> Float[Tensor, "n ..."]:
+    """Logit of a wanted class (n,), or of each of several (n, c), minus the right one: zero on their boundary."""
+    return (z.gather(1, wanted.view(len(z), -1)) - z.gather(1, y[:, None])).view_as(wanted)
 
 
 CLASSIFIER_LOSSES = {"ce": cross_entropy, "margin": margin, "dlr": dlr}

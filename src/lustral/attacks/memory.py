@@ -39,6 +39,10 @@ class Memory:
             self.margins[where, slots] = margins[better].to(self.margins.dtype)
             self.points[where, slots] = x.index_select(0, better)
 
+    def replace(self, x: Tensor, rows: Tensor) -> None:
+        """Forget the points of ``rows`` (m,) for images ``x`` (m, 3, h, w); the margins stay those of the path."""
+        self.points[rows] = x[:, None]
+
     def best(self) -> Tensor:
         """The point with the largest margin per image (n, 3, h, w), the clean image if there is none."""
         everyone = torch.arange(len(self.points), device=self.points.device)

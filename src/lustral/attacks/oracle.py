@@ -15,7 +15,7 @@ from lustral.attacks.base import Access
 from lustral.attacks.deviation import Deviation
 from lustral.attacks.goals import Goal
 from lustral.attacks.memory import Memory
-from lustral.attacks.passes import in_groups
+from lustral.attacks.passes import in_groups, slopes
 from lustral.attacks.selection import select
 from lustral.seeds import Noise
 from lustral.steps import checkpointing
@@ -149,6 +149,18 @@ class Oracle:
         loss, _, rate, slope = self._ask(x, rows, name, wanted, self.eot, gradient=True)
         return Slope(loss, rate > 0.5, slope)
 
+    def gaps(self, x: Images, wanted: Tensor, rows: Rows | None = None) -> tuple[Tensor, Tensor]:
+        """Logits of several classes ``wanted`` (m, c) above the label's (m, c), and gradients (m, c, 3, h, w).
+
+        Cost: one forward and c backward passes per image and draw.
+        """
+        slope = self.gradient(x, rows, "difference", wanted)
+        return slope.loss, slope.gradient
+
+    def settle(self, x: Images, rows: Rows | None = None) -> None:
+        """Of all points only ``x`` (m, 3, h, w) may be selected: for attacks that look for the nearest."""
+        self.memory.replace(x.detach(), self._rows(x, rows))
+
     def broken(self, x: Images, rows: Rows | None = None) -> Flags:
         """Whether each image breaks the system in more than half of the draws."""
         return self.loss(x, rows).broken
@@ -161,7 +173,7 @@ class Oracle:
     def logits(self, x: Images, rows: Rows | None = None) -> Tensor:
         """Outputs at ``x`` averaged over draws, (m, k) or (m,), counted as a question."""
         rows = self._rows(x, rows)
-        noise = self._charge(rows, self.eot, gradient=False)
+        noise = self._charge(rows, self.eot)
 
         def look(part: Tensor, some: Noise, draws: int) -> tuple[Tensor, ...]:
             outputs = self.target(self._purified(x[part].repeat_interleave(draws, 0), some))
@@ -177,15 +189,14 @@ class Oracle:
             raise ValueError(f"{len(x)} images but {len(rows)} rows; pass rows for a part of the chunk")
         return rows if self._everyone is None else self._everyone[rows]
 
-    def _charge(self, rows: Tensor, draws: int, *, gradient: bool) -> Noise:
+    def _charge(self, rows: Tensor, draws: int, gradients: int = 0) -> Noise:
         """Count the question and return its draws, numbered per image, so that they are the same in any batch."""
         chosen = rows.cpu()
         before = self.queries[chosen]
         if self.access.budget is not None and bool((before + draws > self.access.budget).any()):
             raise BudgetSpent(f"budget of {self.access.budget} passes per image is spent")
         self.queries[chosen] = before + draws
-        if gradient:
-            self.gradients[chosen] += draws
+        self.gradients[chosen] += draws * gradients
         if self.purifier is None:
             return self.noise
         first = before.tolist() if self.is_random else [0] * len(chosen)
@@ -212,19 +223,19 @@ class Oracle:
     ) -> tuple[Tensor, ...]:
         """Losses, margins, broken shares and gradients (zeros if not asked) of any number of images."""
         rows = self._rows(x, rows)
-        noise = self._charge(rows, draws, gradient=gradient)
+        noise = self._charge(rows, draws, (1 if wanted is None else wanted.shape[1:].numel()) if gradient else 0)
 
         def ask(part: Tensor, some: Noise, draws: int) -> tuple[Tensor, ...]:
             aim = None if wanted is None else wanted[part]
             whole = len(part) == len(x)
             return self._ask_part(x if whole else x[part], rows[part], some, name, aim, draws, gradient)
 
-        losses, margins, votes, slopes = in_groups(ask, x, draws, noise, self.batch)
+        losses, margins, votes, slope = in_groups(ask, x, draws, noise, self.batch)
         if gradient:
-            slopes = self._watch(slopes, rows)
+            slope = self._watch(slope, rows)
         self.memory.offer(x.detach(), rows, margins)
         self.trace.append(self.memory.margins.amax(1).cpu())
-        return losses, margins, votes, slopes
+        return losses, margins, votes, slope
 
     def _ask_part(
         self, x: Tensor, rows: Tensor, noise: Noise, name: str | None, wanted: Tensor | None, draws: int, gradient: bool
@@ -235,19 +246,17 @@ class Oracle:
             return values if draws == 1 else values.unflatten(0, (-1, draws)).mean(1)
 
         copies = rows if draws == 1 else rows.repeat_interleave(draws)
-        aims = None if wanted is None else wanted.repeat_interleave(draws)
-        slope = torch.zeros((), dtype=x.dtype, device=x.device).expand_as(x)
+        aims = None if wanted is None else wanted.repeat_interleave(draws, 0)
         with torch.set_grad_enabled(gradient):
             leaf = x.detach().requires_grad_(gradient)
             with checkpointing(self.checkpoint):
                 outputs, extra = self._look(leaf.repeat_interleave(draws, 0) if draws > 1 else leaf, noise)
             loss = self._chunk.loss(outputs, copies, name, aims)
-            loss = mean(loss if extra is None else loss + extra)
+            loss = mean(loss if extra is None else loss + extra.view(-1, *[1] * (loss.ndim - 1)))
             # A purifier without derivative leaves no graph: a zero gradient, which the indicators report.
+            slope = torch.zeros((), dtype=x.dtype, device=x.device).expand(*loss.shape, *x.shape[1:])
             if gradient and loss.requires_grad:
-                # Only with respect to the image: weights that somebody left unfrozen cost nothing.
-                found = torch.autograd.grad(loss.sum(), leaf, allow_unused=True, materialize_grads=True)
-                slope = found[0]
+                slope = slopes(loss, leaf)
         outputs, loss = outputs.detach(), loss.detach()
         votes = mean(self._chunk.broken(outputs, copies).float())
         # The loss called "margin" is the margin.

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from lustral.seeds import Noise
 
-__all__ = ["in_groups"]
+__all__ = ["in_groups", "slopes"]
 
 Ask = Callable[[Tensor, Noise, int], tuple[Tensor, ...]]
 
@@ -42,6 +42,19 @@ def in_groups(ask: Ask, x: Tensor, draws: int, noise: Noise, batch: int) -> tupl
         return found[0]
     columns = tuple(map(torch.cat, zip(*found, strict=True)))
     return columns if len(pieces) == 1 else tuple(_mean(column, pieces) for column in columns)
+
+
+def slopes(losses: Tensor, x: Tensor) -> Tensor:
+    """Gradients of losses (m,) or (m, c), each of its own image, to the images only: (m, 3, h, w) or (m, c, 3, h, w).
+
+    Weights that somebody left unfrozen cost nothing.
+    """
+    sums = losses.sum(0).view(-1).unbind()
+    found = [
+        torch.autograd.grad(one, x, retain_graph=one is not sums[-1], allow_unused=True, materialize_grads=True)[0]
+        for one in sums
+    ]
+    return found[0] if losses.ndim == 1 else torch.stack(found, 1)
 
 
 def _mean(column: Tensor, pieces: list[int]) -> Tensor:
