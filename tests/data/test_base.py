@@ -116,10 +116,10 @@ def test_settings_come_from_text_and_mistakes_list_what_is_known():
 def test_every_data_set_says_what_it_is_and_survives_json(name):
     cls = DATA[name]
     assert cls.name == name
-    assert cls.kind in ("classes", "quality", "plain")
     assert cls.origin
-    fields = {"path": "somewhere"} if "path" in cls.model_fields else {}
-    settings = cls.make(**fields, count=5)
+    needed = {"path": "somewhere", "data": "scenes:split=train", "by": "contrast"}
+    settings = cls.make(**{key: value for key, value in needed.items() if key in cls.model_fields}, count=5)
+    assert settings.kind in ("classes", "quality", "plain")
     copy = json.loads(json.dumps(settings.to_json()))
     assert copy.pop("name") == name
     assert cls.make(**copy) == settings
@@ -128,7 +128,7 @@ def test_every_data_set_says_what_it_is_and_survives_json(name):
 
 def test_data_imports_no_torch():
     code = (
-        "import sys, lustral.data as d; d.parse_data('scenes:count=3').load();"
+        "import sys, lustral.data as d; d.parse_data('scenes:count=3 | colored').load();"
         "d.parse_data('photos:kinds=jpeg').load(); print('torch' in sys.modules)"
     )
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

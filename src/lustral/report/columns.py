@@ -204,6 +204,14 @@ COLUMNS: tuple[Column, ...] = (
         better="up", extra=True,
     ),
     Column(
+        "psnr_attacked", "PSNR attacked", "Decibels between purified attacked and clean image, 100 if equal.", digits=1,
+        better="up", extra=True,
+    ),
+    Column(
+        "ssim_attacked", "SSIM attacked", "SSIM (Gaussian window) between purified attacked and clean image.",
+        digits=3, better="up", extra=True,
+    ),
+    Column(
         "linf", "Linf", "Mean largest change of a pixel by the attack, on 8-bit images, in [0, 1].", digits=4,
         extra=True,
     ),

@@ -68,6 +68,8 @@ def _value(value: Any) -> str:
         return f"{value:.4g}"
     if isinstance(value, list) and value and all(isinstance(part, Mapping) and "name" in part for part in value):
         return "[" + " | ".join(defence_text(part) for part in value) + "]"
+    if isinstance(value, list) and value and all(isinstance(part, str) for part in value):
+        return "+".join(value)
     return defence_text(value) if isinstance(value, Mapping) and "name" in value else str(value)
 
 
@@ -92,9 +94,13 @@ def access_text(settings: Mapping[str, Any]) -> str:
 
 
 def data_text(settings: Mapping[str, Any]) -> str:
-    """Short name of a data set."""
+    """Short name of a data set; one that changes another stands to its right, ``a | b``."""
     from lustral.data import DATA
 
+    changed = settings.get("data")
+    if isinstance(changed, Mapping):
+        own = {key: value for key, value in settings.items() if key not in ("data", "split")}
+        return f"{data_text(changed)} | {_short(own, DATA)}"  # pyright: ignore[reportUnknownArgumentType]
     return _short(settings, DATA)
 
 
@@ -107,4 +113,7 @@ def target_text(settings: Mapping[str, Any]) -> str:
 
 def _short(settings: Mapping[str, Any], known: Mapping[str, type[Settings]]) -> str:
     cls = known.get(str(settings.get("name")))
-    return spec_text(settings, {} if cls is None else {key: field.default for key, field in cls.model_fields.items()})
+    defaults = {} if cls is None else {key: field.default for key, field in cls.model_fields.items()}
+    # JSON has no tuples.
+    plain_defaults = {key: list(value) if isinstance(value, tuple) else value for key, value in defaults.items()}  # pyright: ignore[reportUnknownArgumentType, reportUnknownVariableType]
+    return spec_text(settings, plain_defaults)
