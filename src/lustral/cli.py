@@ -189,14 +189,18 @@ def purify_command(
     purifier: Annotated[str, typer.Option("--with", help="Such as jpeg:quality=75, or several joined by |.")],
     out: Annotated[Path, typer.Option(help="Folder for the cleaned pictures (PNG).")],
     seed: Annotated[int | None, typer.Option(help="Repeatable randomness; by default it is unpredictable.")] = None,
+    target: Annotated[str | None, typer.Option(help="What is protected, for purifiers that look at it.")] = None,
 ) -> None:
     """Clean pictures."""
     from lustral.images import read_image, write_image
     from lustral.purifiers import parse_purifier
     from lustral.seeds import Noise
+    from lustral.targets import parse_target
     from lustral.tensors import from_uint8, to_uint8
 
-    built = parse_purifier(purifier).build()
+    settings = parse_purifier(purifier)
+    protected = parse_target(target).build() if target and settings.needs_target else None
+    built = settings.build(target=protected)
     out.mkdir(parents=True, exist_ok=True)
     for file in files:
         noise = Noise.fresh(1) if seed is None else Noise(seed, "deployment", [file.name])

@@ -19,7 +19,8 @@ class Defended(nn.Module):
 
     Args:
         target: images (n, 3, h, w) -> logits (n, classes) of a classifier or scores (n,) of a quality metric.
-        purifier: ``(images, noise) -> images``, such as a built purifier.
+        purifier: ``(images, noise) -> images``, such as a built purifier; one that looks at what it protects is
+            built with it, ``settings.build(target=target)``.
         votes: purifications per image, each with its own noise. With 1 the output of the target is returned
             as it is. With more, quality scores are averaged, and for a classifier the result is
 

@@ -18,6 +18,7 @@ from lustral.bench.indicators import judge
 from lustral.bench.protocol import answers, attack_images, draw_outputs, score_noise, verdicts
 from lustral.measures import Interval, average_broken, majority_broken, wilson_interval, worst_of
 from lustral.purifiers import PurifierSettings, parse_purifier
+from lustral.purifiers.module import Purifier
 from lustral.targets import parse_target
 from lustral.tensors import Images, check_images, from_uint8, quantise, to_uint8
 
@@ -113,13 +114,14 @@ def evaluate(
     defence, threat = parse_purifier(purifier), parse_access(access)
     if not defence.is_random:
         draws, worst_of_m, threat = 1, 1, threat.model_copy(update={"eot": 1})
-    module = defence.build(str(images.device), model if defence.needs_target else None)
+    device = str(images.device)
+    module, surrogate = _built(defence, model, device), _surrogate(threat, model, device)
     settings = parse_attack(attack)
     parts: list[_Part] = []
     for start in range(0, len(images), batch):
         x, y = quantise(images[start : start + batch]), labels[start : start + batch]
         ids = [str(row) for row in range(start, start + len(x))]
-        parts.append(_attack_part(model, module, settings, threat, x, y, ids, seed, draws))
+        parts.append(_attack_part(model, module, surrogate, settings, threat, x, y, ids, seed, draws))
     return _summarise(parts, defence, settings, threat, worst_of_m)
 
 
@@ -150,7 +152,7 @@ def attack_picture(
     settings = parse_target(target)
     model = settings.build()
     defence = parse_purifier(purifier)
-    module = defence.build(target=model if defence.needs_target else None)
+    module = _built(defence, model, "cpu")
     x = from_uint8(image[None])
     clean = draw_outputs(model, module, x, score_noise(seed, [name], attacked=False), 1).outputs.squeeze(1)
     before = float(answers(settings.kind, clean))
@@ -159,12 +161,22 @@ def attack_picture(
         low, high = settings.range
         sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
         goal = MoveScore(clean.float(), low, high, sign, settings.success)
+    threat = parse_access(access)
     chosen, _ = attack_images(
-        parse_attack(attack), parse_access(access), model, goal, x, seed=seed, ids=[name], purifier=module
-    )
+        parse_attack(attack), threat, model, goal, x, seed=seed, ids=[name], purifier=module,
+        surrogate=_surrogate(threat, model, "cpu"),
+    )  # fmt: skip
     scored = draw_outputs(model, module, chosen.x, score_noise(seed, [name], attacked=True), 1).outputs.squeeze(1)
     attacked = to_uint8(chosen.x)[0].permute(1, 2, 0).numpy()
     return attacked, before, float(answers(settings.kind, scored))
+
+
+def _built(purifier: PurifierSettings, model: Callable[[Images], Tensor], device: str) -> Purifier:
+    return purifier.build(device, model if purifier.needs_target else None)
+
+
+def _surrogate(access: Access, model: Callable[[Images], Tensor], device: str) -> Purifier | None:
+    return None if access.surrogate is None else _built(parse_purifier(access.surrogate), model, device)
 
 
 def _check(model: object, images: Images, labels: Tensor) -> None:
@@ -188,7 +200,8 @@ class _Part:
 
 def _attack_part(
     model: Callable[[Images], Tensor],
-    purifier: nn.Module,
+    purifier: Purifier,
+    surrogate: Purifier | None,
     attack: AttackSettings,
     access: Access,
     x: Images,
@@ -200,8 +213,9 @@ def _attack_part(
     goal = Misclassify(labels)
     clean = draw_outputs(model, purifier, x, score_noise(seed, ids, attacked=False), draws)
     chosen, oracle = attack_images(
-        attack, access, model, goal, x, seed=seed, ids=ids, purifier=purifier, selection_draws=draws
-    )
+        attack, access, model, goal, x, seed=seed, ids=ids, purifier=purifier, surrogate=surrogate,
+        selection_draws=draws,
+    )  # fmt: skip
     known = access.knowledge == "known_noise"
     scored = draw_outputs(model, purifier, chosen.x, score_noise(seed, ids, attacked=True), 1 if known else draws)
     trace = torch.stack([oracle.trace[0], oracle.trace[max(0, len(oracle.trace) - 11)], oracle.trace[-1]], 1)

@@ -110,7 +110,7 @@ def step(function: Callable[..., Any], *inputs: Tensor) -> Any:
         return _Recomputed.apply(function, *inputs)
     # Views, so that what flows back through one input is first added up within the step, as in a recomputed step:
     # floating point sums depend on the order, and both ways must agree to the last bit.
-    return function(*(x.view_as(x) for x in inputs))
+    return function(*(x[...] for x in inputs))  # not view_as, which changes the strides of single channels-last images
 
 
 @contextmanager

@@ -32,6 +32,13 @@ def images(n: int, height: int, width: int, dtype: torch.dtype = torch.float32) 
     return 0.2 + 0.4 * smooth + 0.2 * fine
 
 
+def smooth_classifier(x: torch.Tensor) -> torch.Tensor:
+    """Logits (n, 5) of images of any size, smooth in every pixel: what purifiers that need a target protect."""
+    generator = torch.Generator().manual_seed(0)
+    kernels = torch.randn(5, 3, 3, 3, generator=generator).to(x)
+    return 20 * torch.nn.functional.conv2d(x, kernels, padding=1).tanh().mean((2, 3))
+
+
 def noise_for(n: int, seed: int = 0) -> Noise:
     return Noise(seed, "contract", [f"image-{row}" for row in range(n)])
 
@@ -59,8 +66,8 @@ class PurifierContract:
             metafunc.parametrize("settings", self.cases, ids=label)
 
     def build(self, settings: PurifierSettings) -> Purifier:
-        """Override to pass a target to purifiers that need one."""
-        return settings.build()
+        """Override to protect something else."""
+        return settings.build(target=smooth_classifier if settings.needs_target else None)
 
     def test_shape_dtype_and_range_are_kept(self, settings: PurifierSettings) -> None:
         purifier = self.build(settings)

@@ -9,6 +9,7 @@ import torch
 from lustral.purifiers import PURIFIERS
 from lustral.seeds import Noise
 from lustral.tensors import from_uint8
+from tests.contracts.purifiers import smooth_classifier
 from tests.purifiers.examples import default
 
 PLACES = ((0, 0, 0), (1, 5, 27), (2, 16, 16), (0, 23, 9), (1, 31, 31))
@@ -23,7 +24,8 @@ def photograph() -> torch.Tensor:
 def fingerprint(name: str) -> dict[str, object]:
     """Settings, mean, standard deviation and five values of the output."""
     settings = default(name)
-    y = settings.build()(photograph(), Noise(0, "golden", ["astronaut"]))[0].double()
+    target = smooth_classifier if settings.needs_target else None
+    y = settings.build(target=target)(photograph(), Noise(0, "golden", ["astronaut"]))[0].double()
     return {
         "settings": settings.to_json(),
         "mean": round(float(y.mean()), 6),

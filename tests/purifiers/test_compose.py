@@ -123,7 +123,7 @@ def test_compositions_are_read_from_json_and_text() -> None:
 @pytest.mark.parametrize(
     ("value", "message"),
     [
-        ("jpg", r"unknown purifier 'jpg' \(did you mean 'jpeg'\?\); known purifiers: adp, bit_depth, chain"),
+        ("jpg", r"unknown purifier 'jpg' \(did you mean 'jpeg'\?\); known purifiers: adp, anti_adversary"),
         ("qqqq", "unknown purifier 'qqqq'; known purifiers"),
         ("flip |", "unknown purifier ''"),
         ("jpeg:q=3", "unknown setting 'q' of jpeg; known settings: backward, quality, subsampling"),

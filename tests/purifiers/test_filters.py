@@ -250,3 +250,9 @@ def test_images_of_any_size_keep_it(height: int, width: int) -> None:
         y = apply(purifier, x)
         assert y.shape == x.shape
         assert y.isfinite().all()
+
+
+@pytest.mark.parametrize("settings", [Resize(scale=0.5), Upscale(scale=0.5)])
+def test_images_two_pixels_wide_are_reduced_like_images_two_pixels_high(settings: PurifierSettings) -> None:
+    x = torch.rand(1, 3, 20, 2, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(apply(settings, x), apply(settings, x.mT).mT)

@@ -69,6 +69,35 @@ def content_command(
     sys.stdout.write(f"{page}\n")
 
 
+@analyse.command("direction")
+def direction_command(
+    data: Annotated[str, typer.Option(help="Images with classes, such as cifar10:count=64.")],
+    target: Annotated[str, typer.Option(help="The classifier that is attacked, such as cifar10_classifier.")],
+    purifiers: Annotated[list[str], typer.Option("--with", help="A purifier or a chain a | b; may be given again.")],
+    out: Annotated[Path, typer.Option(help="The JSON file to write.")],
+    attack: Annotated[str, typer.Option(help="Such as pgd:steps=100,epsilon=8/255.")] = "pgd:epsilon=8/255,steps=100",
+    seed: Annotated[int, typer.Option(help="Everything random follows from it.")] = 0,
+    batch: Annotated[int, typer.Option(help="Images at a time.")] = 64,
+    device: Annotated[str, typer.Option(help="Where the networks run: cpu or cuda.")] = "cpu",
+) -> None:
+    """Whether purifiers do to clean images what they do to attacked ones."""
+    from lustral.analysis.direction import analyse_direction, direction_record, direction_table
+    from lustral.attacks import parse_attack
+    from lustral.data import parse_data
+    from lustral.files import replace_file
+    from lustral.purifiers import parse_purifier
+    from lustral.report.text import json_text
+    from lustral.targets import parse_target
+
+    images, victim, threat = parse_data(data), parse_target(target), parse_attack(attack)
+    defences = [parse_purifier(text) for text in purifiers]
+    rows = analyse_direction(images, victim, defences, threat, seed=seed, batch=batch, device=device, tell=_teller())
+    record = direction_record(rows, images, victim, threat, seed, "lustral " + shlex.join(sys.argv[1:]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, (json_text(record, indent=1) + "\n").encode())
+    _print_table(*direction_table(rows))
+
+
 def _teller() -> Any:
     """Progress as JSON lines on stderr, with what is left if every step takes as long as those before."""
     started = time.monotonic()

@@ -68,9 +68,11 @@ def _purifier(text: str, target: str, device: str) -> tuple[PurifierSettings, nn
     return settings, settings.build(device, _target(target, device)[1] if settings.needs_target else None)
 
 
-def _module_digest(settings: PurifierSettings, module: nn.Module) -> str:
-    """What a purifier is: its settings and every weight of its networks."""
+def _module_digest(cell: Cell, settings: PurifierSettings, module: nn.Module) -> str:
+    """What a purifier is: its settings, every weight of its networks, and the target if it looks at it."""
     hasher = hashlib.sha256(canonical(settings.to_json()).encode())
+    if settings.needs_target:
+        hasher.update(canonical([cell.settings["target"], cell.settings["target_weights"]]).encode())
     for name, value in sorted(module.state_dict().items()):
         hasher.update(name.encode() + value.detach().cpu().contiguous().numpy().tobytes())
     return hasher.hexdigest()[:32]
@@ -145,7 +147,7 @@ def _clean(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple
         "picture_purified_clean": pictures(purified, cell.settings["pictures"]),
     }
     facts = {
-        "score_purifier": _module_digest(purifier_settings, purifier),
+        "score_purifier": _module_digest(cell, purifier_settings, purifier),
         "gradient": purifier_settings.gradient,
         "is_random": purifier_settings.is_random,
         "passes": purifier_settings.passes,
@@ -189,7 +191,7 @@ def _adaptive(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tu
     differentiated = cell.settings["access"].get("surrogate")
     if cell.settings["access"]["knowledge"] == "surrogate" and differentiated:
         purifier_settings, purifier = _built_purifier(cell, differentiated)
-    facts["attack_purifier"] = _module_digest(purifier_settings, purifier)
+    facts["attack_purifier"] = _module_digest(cell, purifier_settings, purifier)
     return columns | scores, facts
 
 
@@ -294,4 +296,4 @@ def _score_images(cell: Cell, chunk: _Chunk, goal: Goal, adversarial: Images) ->
         **fidelity("attacked", purified, chunk.x),
         "picture_purified_attacked": pictures(purified, cell.settings["pictures"]),
     }
-    return columns, {"score_purifier": _module_digest(purifier_settings, purifier)}
+    return columns, {"score_purifier": _module_digest(cell, purifier_settings, purifier)}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 import torch.nn.functional as functional
@@ -14,14 +14,14 @@ __all__ = ["Tiled"]
 
 
 class Tiled(nn.Module):
-    """A denoiser for images of any size out of one for images of ``side``.
+    """A denoiser, or another function of images, for images of any size out of one for images of ``side``.
 
     An image is cut into squares that overlap by at least ``overlap``. They are denoised on their own and blended
     with weights that fall smoothly towards their borders, so that no seam is seen. A dimension of at most ``side``
     is not cut; an image of at most ``side`` x ``side`` goes straight through.
 
     Args:
-        denoiser: ``D(x, sigma) -> x0``.
+        denoiser: ``D(x, sigma) -> x0``, or any function of images, and of numbers per image, that keeps their shape.
         side: side of the squares.
         overlap: smallest number of pixels that neighbouring squares share, below ``side``.
         batch: squares per pass of the denoiser at most.
@@ -35,7 +35,7 @@ class Tiled(nn.Module):
     ([0, 19, 38], [0])
     """
 
-    def __init__(self, denoiser: nn.Module, side: int, overlap: int, batch: int = 64) -> None:
+    def __init__(self, denoiser: Callable[..., Tensor], side: int, overlap: int, batch: int = 64) -> None:
         super().__init__()
         if not 0 <= overlap < side:
             raise ValueError(f"expected an overlap of 0 to side - 1 = {side - 1}, got {overlap}")
@@ -52,16 +52,16 @@ class Tiled(nn.Module):
         count = math.ceil(rest / (self.side - self.overlap))
         return [round(rest * k / count) for k in range(count + 1)] if count else [0]
 
-    def forward(self, x: Float[Tensor, "n 3 h w"], sigma: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
+    def forward(self, x: Float[Tensor, "n 3 h w"], *sigma: Float[Tensor, " n"]) -> Float[Tensor, "n 3 h w"]:
         height, width = x.shape[2:]
         if height <= self.side and width <= self.side:
-            return self.denoiser(x, sigma)
+            return self.denoiser(x, *sigma)
         down, across = self.starts(height), self.starts(width)
         strips = _cut(x, down, min(self.side, height), 2)  # (r n, 3, side, w)
         squares = _cut(strips, across, min(self.side, width), 3)  # (c r n, 3, side, side)
-        levels = sigma.repeat(len(down) * len(across))
-        parts = zip(squares.split(self.batch), levels.split(self.batch), strict=True)
-        found = torch.cat([self.denoiser(part, level) for part, level in parts])
+        levels = (level.repeat(len(down) * len(across)).split(self.batch) for level in sigma)
+        parts = zip(squares.split(self.batch), *levels, strict=True)
+        found = torch.cat([self.denoiser(*part) for part in parts])
         strips = _blend(found, across, width, 3)  # (r n, 3, side, w)
         return _blend(strips, down, height, 2)  # (n, 3, h, w)
 

@@ -14,7 +14,7 @@ from lustral.nets.published import published_residual_network
 from lustral.nets.restorers import enlarge, scales_of, super_resolution_network
 from lustral.weights import LoadedWeights, WeightsError, load_into, load_weights
 
-__all__ = ["Enlarger", "load_super_resolution"]
+__all__ = ["Enlarger", "load_super_resolution", "spandrel_model"]
 
 
 class Enlarger(nn.Module):
@@ -98,16 +98,7 @@ def _own(weights: LoadedWeights) -> nn.Module | None:
 
 def _from_spandrel(weights: LoadedWeights) -> Enlarger:
     """The bare network that spandrel builds: its own call runs in inference mode, which has no gradient."""
-    try:
-        import spandrel
-    except (ImportError, RuntimeError) as problem:  # RuntimeError: torchvision built for another torch
-        reason = " ".join(str(problem).split())[:200]
-        raise ImportError(f'spandrel cannot be imported ({reason}); pip install "lustral[restore]"') from problem
-    try:
-        with torch.random.fork_rng(devices=[]):
-            found = spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(dict(weights.tensors)))
-    except spandrel.UnsupportedModelError:
-        raise WeightsError(f"weights {weights.name} fit no architecture that lustral or spandrel knows") from None
+    found = spandrel_model(weights)
     if found.purpose != "SR" or (found.input_channels, found.output_channels) != (3, 3):
         raise WeightsError(
             f"weights {weights.name} are {found.architecture.name} for {found.purpose} of {found.input_channels} "
@@ -115,3 +106,22 @@ def _from_spandrel(weights: LoadedWeights) -> Enlarger:
         )
     needs = found.size_requirements
     return Enlarger(found.model, found.scale, needs.multiple_of, needs.minimum, needs.square)
+
+
+def spandrel_model(weights: LoadedWeights) -> Any:
+    """What spandrel makes of published weights: an object with the network and what it is for.
+
+    Raises:
+        ImportError: spandrel is not there.
+        WeightsError: it does not know the architecture.
+    """
+    try:
+        import spandrel
+    except (ImportError, RuntimeError) as problem:  # RuntimeError: torchvision built for another torch
+        reason = " ".join(str(problem).split())[:200]
+        raise ImportError(f'spandrel cannot be imported ({reason}); pip install "lustral[restore]"') from problem
+    try:
+        with torch.random.fork_rng(devices=[]):
+            return spandrel.ModelLoader().load_from_state_dict(spandrel.canonicalize_state_dict(dict(weights.tensors)))
+    except spandrel.UnsupportedModelError:
+        raise WeightsError(f"weights {weights.name} fit no architecture that lustral or spandrel knows") from None

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from lustral.purifiers.adp import ADP
+from lustral.purifiers.anti_adversary import AntiAdversary
 from lustral.purifiers.base import PurifierSettings
 from lustral.purifiers.bit_depth import BitDepth
 from lustral.purifiers.color_quantization import ColorQuantization
@@ -15,25 +16,31 @@ from lustral.purifiers.ddpm import DDPM
 from lustral.purifiers.diff_jpeg import DiffJPEG
 from lustral.purifiers.diffpure import DiffPure
 from lustral.purifiers.edm import EDM
+from lustral.purifiers.feature_distillation import FeatureDistillation
 from lustral.purifiers.flip import Flip
 from lustral.purifiers.gaussian_blur import GaussianBlur
 from lustral.purifiers.gdmp import GDMP
 from lustral.purifiers.gradual import Gradual
 from lustral.purifiers.identity import Identity
+from lustral.purifiers.image_quilting import ImageQuilting
 from lustral.purifiers.jpeg import JPEG
 from lustral.purifiers.langevin import Langevin
 from lustral.purifiers.median_blur import MedianBlur
 from lustral.purifiers.mimicdiffusion import MimicDiffusion
 from lustral.purifiers.non_local_means import NonLocalMeans
 from lustral.purifiers.one_shot import OneShot
+from lustral.purifiers.pixel_deflection import PixelDeflection
 from lustral.purifiers.puriflow import PuriFlow
 from lustral.purifiers.random_crop import RandomCrop
 from lustral.purifiers.random_noise import RandomNoise
+from lustral.purifiers.random_resize_pad import RandomResizePad
 from lustral.purifiers.random_rotate import RandomRotate
 from lustral.purifiers.resize import Resize
+from lustral.purifiers.restoration import Restoration
 from lustral.purifiers.scoreopt import ScoreOpt
 from lustral.purifiers.super_resolve import SuperResolve
 from lustral.purifiers.total_variation import TotalVariation
+from lustral.purifiers.total_variation_minimisation import TotalVariationMinimisation
 from lustral.purifiers.unsharp import Unsharp
 from lustral.purifiers.upscale import Upscale
 from lustral.purifiers.ve_sde import VESDE
@@ -49,31 +56,38 @@ __all__ = [
     "JPEG",
     "PURIFIERS",
     "VESDE",
+    "AntiAdversary",
     "BitDepth",
     "Chain",
     "ColorQuantization",
     "DiffJPEG",
     "DiffPure",
+    "FeatureDistillation",
     "Flip",
     "GaussianBlur",
     "Gradual",
     "Identity",
+    "ImageQuilting",
     "Langevin",
     "MedianBlur",
     "MimicDiffusion",
     "NonLocalMeans",
     "OneShot",
+    "PixelDeflection",
     "PuriFlow",
     "PurifierSettings",
     "RandomChoice",
     "RandomCrop",
     "RandomNoise",
+    "RandomResizePad",
     "RandomRotate",
     "Repeat",
     "Resize",
+    "Restoration",
     "ScoreOpt",
     "SuperResolve",
     "TotalVariation",
+    "TotalVariationMinimisation",
     "Unsharp",
     "Upscale",
     "Wavelet",
@@ -100,6 +114,12 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         RandomRotate,
         RandomCrop,
         RandomNoise,
+        RandomResizePad,
+        PixelDeflection,
+        TotalVariationMinimisation,
+        ImageQuilting,
+        FeatureDistillation,
+        AntiAdversary,
         DiffPure,
         DDPM,
         Langevin,
@@ -114,6 +134,7 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         VESDE,
         SuperResolve,
         PuriFlow,
+        Restoration,
         Chain,
         Repeat,
         RandomChoice,

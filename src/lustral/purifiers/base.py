@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
-from lustral.settings import Settings
+from lustral.settings import Settings, SettingsError
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lustral.seeds import Noise
     from lustral.tensors import Images
 
-__all__ = ["Gradient", "PurifierSettings"]
+__all__ = ["Gradient", "PurifierSettings", "required_target"]
 
 Gradient = Literal["exact", "bpda", "none"]
 
@@ -31,7 +31,8 @@ class PurifierSettings(Settings):
         gradient: what autograd through it means. "exact" is the true derivative; "bpda" is a documented
             surrogate (the forward pass is not differentiable); "none" is no or zero gradient.
         is_random: whether two purifications of one image differ.
-        needs_target: whether ``build`` must be given the protected model.
+        needs_target: whether ``build`` must be given the protected model; what it computes is part of the defence,
+            open to attackers like the rest, and counts among its passes.
         passes: network passes per image.
         presets: settings used by papers, weakest first, as keyword dictionaries.
     """
@@ -56,8 +57,25 @@ class PurifierSettings(Settings):
 
         Args:
             device: where its networks live.
-            target: the protected model, for purifiers that declare ``needs_target``.
+            target: the protected model, for purifiers that declare ``needs_target``; others ignore it.
+
+        Raises:
+            SettingsError: the purifier needs a target and there is none.
         """
         from lustral.purifiers.module import Purifier
 
         return Purifier(self, self.purify)
+
+
+def required_target(name: str, target: Callable[[Images], Tensor] | None) -> Callable[[Images], Tensor]:
+    """The target of a purifier that needs one, for its ``build``.
+
+    Raises:
+        SettingsError: there is none.
+    """
+    if target is None:
+        raise SettingsError(
+            f"{name} looks at the model that it protects and was given none; pass it as build(device, target=model), "
+            f"or on the command line as --target NAME, such as --target cifar10_classifier"
+        )
+    return target

@@ -21,6 +21,8 @@ def shrink(x: Images, scale: float) -> Images:
     from torch.nn.functional import interpolate
 
     size = [max(1, round(side * scale)) for side in x.shape[2:]]
+    if size[1] == 1:  # torch 2.13 mixes up the rows of an antialiased result that is one pixel wide
+        return interpolate(x.mT, size=size[::-1], mode="bilinear", antialias=True).mT
     return interpolate(x, size=size, mode="bilinear", antialias=True)  # (n, 3, h scale, w scale)
 
 
