@@ -233,6 +233,40 @@ def claims(file: Path) -> str:
     return markdown([*heads, "Ours: same threat model", "Ours: standard protocol", "Verdict and doubts"], lines())
 
 
+def costs(file: Path) -> str:
+    """Defences from cheap to dear: network passes, accuracy, and the paired difference to the one compared with."""
+    with file.open(newline="", encoding="utf-8") as stream:
+        worst = [row for row in csv.DictReader(stream) if row["attack"] == WORST]
+    with file.with_suffix(".claims.csv").open(newline="", encoding="utf-8") as stream:
+        compared = {row["defence"]: row for row in csv.DictReader(stream)}
+
+    def share(row: dict[str, str], key: str) -> str:
+        average, low, high = (f"{100 * float(row[f'{key}.{end}']):.1f}" for end in ("average", "low", "high"))
+        return f"{average} [{low}, {high}]"
+
+    def difference(row: dict[str, str]) -> str:
+        if not row["against"]:
+            return "compared with"
+        ends = (f"{100 * float(row[f'standard.difference.{end}']):+.1f}" for end in ("average", "low", "high"))
+        return "{} [{}, {}]".format(*ends)
+
+    def lines() -> Iterator[list[str]]:
+        for row in sorted(worst, key=lambda row: float(row["passes"])):
+            if row["defence"] in compared:
+                passes = f"{float(row['passes']):.0f}"
+                other = difference(compared[row["defence"]])
+                yield [f"`{row['defence']}`", passes, share(row, "clean"), share(row, "robust"), other]
+
+    heads = [
+        "Sampler",
+        "Passes",
+        "Clean [95 %]",
+        "Worst attack per image [95 %]",
+        "Difference to 100 steps [95 %, paired]",
+    ]
+    return markdown(heads, lines())
+
+
 def _published(suffix: str) -> Iterator[tuple[str, Path]]:
     """Name and file of every exported table beside the pages of results."""
     for file in sorted((ROOT / "docs" / "results").glob("*.csv")):
@@ -251,6 +285,7 @@ TABLES: dict[str, Callable[[], str]] = {
     "indicators": indicators,
     **{f"results {name}": lambda file=file: results(file) for name, file in _published("")},
     **{f"claims {name}": lambda file=file: claims(file) for name, file in _published(".claims")},
+    **{f"costs {name}": lambda file=file: costs(file) for name, file in _published("")},
 }
 
 
