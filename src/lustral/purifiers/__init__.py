@@ -7,24 +7,31 @@ from typing import Any
 
 from lustral.purifiers.adp import ADP
 from lustral.purifiers.anti_adversary import AntiAdversary
+from lustral.purifiers.artifact_removal import ArtifactRemoval
 from lustral.purifiers.base import PurifierSettings
 from lustral.purifiers.bit_depth import BitDepth
+from lustral.purifiers.color_filter import ColorFilter
 from lustral.purifiers.color_quantization import ColorQuantization
+from lustral.purifiers.comdefend import ComDefend
 from lustral.purifiers.compose import Chain, RandomChoice, Repeat
+from lustral.purifiers.compress_restore import CompressRestore
 from lustral.purifiers.dda import DDA
 from lustral.purifiers.ddpm import DDPM
 from lustral.purifiers.diff_jpeg import DiffJPEG
 from lustral.purifiers.diffpure import DiffPure
+from lustral.purifiers.disco import DISCO
 from lustral.purifiers.edm import EDM
 from lustral.purifiers.feature_distillation import FeatureDistillation
 from lustral.purifiers.flip import Flip
 from lustral.purifiers.gaussian_blur import GaussianBlur
 from lustral.purifiers.gdmp import GDMP
 from lustral.purifiers.gradual import Gradual
+from lustral.purifiers.guided_denoiser import GuidedDenoiser
 from lustral.purifiers.identity import Identity
 from lustral.purifiers.image_quilting import ImageQuilting
 from lustral.purifiers.jpeg import JPEG
 from lustral.purifiers.langevin import Langevin
+from lustral.purifiers.maep import MAEP
 from lustral.purifiers.median_blur import MedianBlur
 from lustral.purifiers.mimicdiffusion import MimicDiffusion
 from lustral.purifiers.non_local_means import NonLocalMeans
@@ -51,21 +58,28 @@ __all__ = [
     "ADP",
     "DDA",
     "DDPM",
+    "DISCO",
     "EDM",
     "GDMP",
     "JPEG",
+    "MAEP",
     "PURIFIERS",
     "VESDE",
     "AntiAdversary",
+    "ArtifactRemoval",
     "BitDepth",
     "Chain",
+    "ColorFilter",
     "ColorQuantization",
+    "ComDefend",
+    "CompressRestore",
     "DiffJPEG",
     "DiffPure",
     "FeatureDistillation",
     "Flip",
     "GaussianBlur",
     "Gradual",
+    "GuidedDenoiser",
     "Identity",
     "ImageQuilting",
     "Langevin",
@@ -135,6 +149,13 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         SuperResolve,
         PuriFlow,
         Restoration,
+        DISCO,
+        MAEP,
+        ColorFilter,
+        ComDefend,
+        GuidedDenoiser,
+        ArtifactRemoval,
+        CompressRestore,
         Chain,
         Repeat,
         RandomChoice,

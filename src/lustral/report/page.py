@@ -15,6 +15,7 @@ import plotly.offline as plotly_offline
 from markupsafe import Markup
 
 from lustral.bench.indicators import INDICATORS
+from lustral.report.budget_figure import budget_figures
 from lustral.report.claims import Claim
 from lustral.report.claims_page import claim_views
 from lustral.report.columns import COLUMNS, cell_text, value_of
@@ -242,5 +243,7 @@ def _figures(table: Table, numbers: Sequence[int]) -> list[dict[str, Any]]:
                 numbered = [places[id(row)] for row in chosen]
                 views[view] = pareto_figure(chosen, numbered)
                 costs[view] = {measure: cost_figure(chosen, numbered, measure) for measure in MEASURES}
-        figures.append({"suite": plain(suite), "views": views, "costs": costs, "measure": default_measure(rows)})
+        budgets = [drawn._asdict() for drawn in budget_figures(rows, [places[id(row)] for row in rows])]
+        shown = {"views": views, "costs": costs, "measure": default_measure(rows), "budgets": budgets}
+        figures.append({"suite": plain(suite), **shown})
     return figures

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from lustral.train.jobs import CIFAR10, DENOISER, PHOTO_QUALITY, SCENES, SUPER_RESOLUTION, Job
+from lustral.train.jobs import ARTIFACT_REMOVAL, CIFAR10, DENOISER, PHOTO_QUALITY, SCENES, SUPER_RESOLUTION, Job
+from lustral.train.purifier_jobs import MAEP, PURIFIER
+from lustral.train.purifier_settings import PurifierTraining
 from lustral.train.run import register_result, run_training
 from lustral.train.settings import (
+    ArtifactRemovalTraining,
     ClassifierTraining,
     DenoiserTraining,
     LoopSettings,
@@ -15,11 +18,13 @@ from lustral.train.settings import (
 
 __all__ = [
     "TRAININGS",
+    "ArtifactRemovalTraining",
     "ClassifierTraining",
     "DenoiserTraining",
     "Job",
     "LoopSettings",
     "Progress",
+    "PurifierTraining",
     "QualityTraining",
     "SuperResolutionTraining",
     "register_result",
@@ -32,4 +37,7 @@ TRAININGS: dict[str, Job] = {
     "cifar10-classifier": CIFAR10,
     "denoiser": DENOISER,
     "super-resolution": SUPER_RESOLUTION,
+    "artifact-removal": ARTIFACT_REMOVAL,
+    "maep": MAEP,
+    "purifier": PURIFIER,
 }

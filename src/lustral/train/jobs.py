@@ -15,6 +15,7 @@ from lustral.data.photos import Photos, Source
 from lustral.data.scenes import Scenes
 from lustral.settings import SettingsError
 from lustral.train.settings import (
+    ArtifactRemovalTraining,
     ClassifierTraining,
     DenoiserTraining,
     LoopSettings,
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
     from torch import Tensor
 
-__all__ = ["CIFAR10", "DENOISER", "PHOTO_QUALITY", "SCENES", "SUPER_RESOLUTION", "Job", "Weights"]
+__all__ = ["ARTIFACT_REMOVAL", "CIFAR10", "DENOISER", "PHOTO_QUALITY", "SCENES", "SUPER_RESOLUTION", "Job", "Weights"]
 
 Weights = dict[str, "Tensor"]
 
@@ -105,7 +106,8 @@ def _super_resolution(
     return train_super_resolution(settings, train, test, checkpoint, progress, device)
 
 
-def _super_resolution_data(settings: SuperResolutionTraining) -> tuple[DataSettings, DataSettings]:
+def _crops(settings: SuperResolutionTraining | ArtifactRemovalTraining) -> tuple[DataSettings, DataSettings]:
+    """Crops of photographs to learn from, and those of other photographs, if there are any, to judge by."""
     held_out: Source = "kodak" if "kodak" in settings.sources else "builtin"
     return (
         Photos(split="train", sources=settings.sources, kinds=(), side=settings.side, crops=settings.crops),
@@ -117,6 +119,28 @@ def _super_resolution_architecture(
     settings: SuperResolutionTraining, weights: Weights, train: ImageSet
 ) -> dict[str, JsonValue]:
     from lustral.train.super_resolution import architecture
+
+    return architecture(settings)
+
+
+def _artifact_removal(
+    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None, device: str
+) -> tuple[Weights, dict[str, Any]]:
+    from lustral.train.artifact_removal import train_artifact_removal
+
+    return train_artifact_removal(settings, train, test, checkpoint, progress, device)
+
+
+def _artifact_removal_data(settings: ArtifactRemovalTraining) -> tuple[DataSettings, DataSettings]:
+    if settings.data == "cifar10":
+        return Cifar10(split="train"), Cifar10(split="test")
+    return _crops(settings)
+
+
+def _artifact_removal_architecture(
+    settings: ArtifactRemovalTraining, weights: Weights, train: ImageSet
+) -> dict[str, JsonValue]:
+    from lustral.train.artifact_removal import architecture
 
     return architecture(settings)
 
@@ -172,7 +196,7 @@ def _photos(settings: QualityTraining) -> tuple[DataSettings, DataSettings]:
     )
 
 
-def _photo_licence(settings: QualityTraining | SuperResolutionTraining) -> str:
+def _photo_licence(settings: QualityTraining | SuperResolutionTraining | ArtifactRemovalTraining) -> str:
     licences = {
         "builtin": _BUILTIN,
         "kodak": "Kodak suite, unrestricted use",
@@ -242,10 +266,19 @@ DENOISER = Job(
 )
 SUPER_RESOLUTION = Job(
     settings=SuperResolutionTraining(),
-    data=_super_resolution_data,
+    data=_crops,
     function=_super_resolution,
     judge=None,
     architecture=_super_resolution_architecture,
     data_licence=_photo_licence,
     weights=lambda settings: f"{settings.network}_x{settings.scale}",
+)
+ARTIFACT_REMOVAL = Job(
+    settings=ArtifactRemovalTraining(),
+    data=_artifact_removal_data,
+    function=_artifact_removal,
+    judge=None,
+    architecture=_artifact_removal_architecture,
+    data_licence=lambda settings: _CIFAR10 if settings.data == "cifar10" else _photo_licence(settings),
+    weights=lambda settings: f"artifact_removal_{settings.data}_q{settings.quality}",
 )

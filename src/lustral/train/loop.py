@@ -17,7 +17,7 @@ from lustral.data.base import ImageSet
 from lustral.seeds import seed_of
 from lustral.train.settings import LoopSettings, Progress
 
-__all__ = ["as_tensor", "channel_statistics", "make_seeded", "optimise", "shift_and_mirror"]
+__all__ = ["as_tensor", "channel_statistics", "epoch_of", "make_seeded", "optimise", "shift_and_mirror"]
 
 LossOf = Callable[[nn.Module, Tensor, torch.Generator], Tensor]
 """Loss of (model, rows of the training set, the generator of the epoch)."""
@@ -116,6 +116,16 @@ def optimise(
     return {key: value.cpu().contiguous() for key, value in averaged.state_dict().items()}, history
 
 
+def _epoch_seed(settings: LoopSettings, epoch: int) -> int:
+    return seed_of(settings.seed, "epoch", epoch)
+
+
+def epoch_of(settings: LoopSettings, generator: torch.Generator) -> int:
+    """Which epoch 0, 1, ... the generator belongs to that a loss was given; for losses that change on the way."""
+    seed = generator.initial_seed()
+    return next(epoch for epoch in range(settings.epochs) if _epoch_seed(settings, epoch) == seed)
+
+
 def _epoch(
     settings: LoopSettings,
     epoch: int,
@@ -126,7 +136,7 @@ def _epoch(
     loss_of: LossOf,
 ) -> float:
     per_epoch = count // settings.batch
-    generator = torch.Generator().manual_seed(seed_of(settings.seed, "epoch", epoch))
+    generator = torch.Generator().manual_seed(_epoch_seed(settings, epoch))
     order = torch.randperm(count, generator=generator)[: per_epoch * settings.batch]
     model.train()
     losses: list[float] = []
@@ -134,7 +144,7 @@ def _epoch(
         step = epoch * per_epoch + index
         done = step / (per_epoch * settings.epochs)
         for group in optimizer.param_groups:
-            group["lr"] = settings.learning_rate * min(done / settings.warm_up, (1 - done) / (1 - settings.warm_up))
+            group["lr"] = settings.rate(epoch, done)
         loss = loss_of(model, rows, generator)
         optimizer.zero_grad(set_to_none=True)
         loss.backward()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import platform
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from lustral.weights import WeightCard, WeightFacts, register
 
 __all__ = ["register_result", "run_training"]
 
-SCORES = ("test_accuracy", "test_srocc", "test_plcc", "psnr_")
+SCORES = ("test_accuracy", "test_srocc", "test_plcc", "psnr_", "ssim_")
 
 
 def _job(name: str) -> Job:
@@ -114,6 +116,8 @@ def _command(name: str, settings: LoopSettings, usual: LoopSettings) -> str:
 
 
 def _typed(value: object) -> str:
+    if isinstance(value, dict):
+        return shlex.quote(json.dumps(value))
     return "+".join(map(str, value)) if isinstance(value, list) else str(value)
 
 

@@ -12,6 +12,7 @@ from lustral.data.photos import Source
 from lustral.settings import Settings
 
 __all__ = [
+    "ArtifactRemovalTraining",
     "ClassifierTraining",
     "DenoiserTraining",
     "LoopSettings",
@@ -70,6 +71,10 @@ class LoopSettings(Settings):
     average: float = Field(default=0.99, ge=0, lt=1)
     clip: float = Field(default=0.0, ge=0)
     seed: int = 0
+
+    def rate(self, epoch: int, done: float) -> float:
+        """Learning rate of a step in epoch 0, 1, ..., after a share ``done`` of all steps."""
+        return self.learning_rate * min(done / self.warm_up, (1 - done) / (1 - self.warm_up))
 
 
 class ClassifierTraining(LoopSettings):
@@ -193,3 +198,49 @@ class SuperResolutionTraining(LoopSettings):
     crops: int = Field(default=100, ge=1)
     side: int = Field(default=96, ge=44)
     window: int = Field(default=48, ge=16, multiple_of=8)
+
+
+class ArtifactRemovalTraining(LoopSettings):
+    """How a network that removes JPEG artefacts is trained, together with its discriminator.
+
+    Args:
+        data: images to learn: "cifar10" or "photographs".
+        quality: JPEG quality that is undone.
+        widths: channels of the generator, one number.
+        blocks: its residual blocks.
+        fold: side of the squares of pixels that become its channels.
+        discriminator: channels of the first layer of the discriminator.
+        perceptual: weight of the relative squared error of classifier features, beside the absolute error of pixels.
+        adversarial: weight of the adversarial loss.
+        halving: epochs after which the learning rate halves, again and again; after the warm-up it does not decay
+            otherwise.
+        sources: for photographs, as in ``SuperResolutionTraining``.
+        crops: crops per photograph.
+        side: side of these crops in pixels.
+        window: side of the random part of an image that one training step compresses; the paper has 256.
+    """
+
+    name: ClassVar[str] = "artifact_removal"
+    widths: Annotated[Widths, Field(max_length=1)] = (48,)
+    epochs: int = Field(default=20, ge=1)
+    batch: int = Field(default=64, ge=2)
+    learning_rate: float = Field(default=1e-3, gt=0)
+    warm_up: float = Field(default=0.01, gt=0, lt=1)
+    optimizer: Literal["sgd", "adam"] = "adam"
+    weight_decay: float = Field(default=0.0, ge=0)
+    average: float = Field(default=0.99, ge=0, lt=1)
+    data: Literal["cifar10", "photographs"] = "cifar10"
+    quality: int = Field(default=40, ge=1, le=100)
+    blocks: int = Field(default=6, ge=1)
+    fold: int = Field(default=2, ge=1)
+    discriminator: int = Field(default=32, ge=1)
+    perceptual: float = Field(default=0.002, ge=0)
+    adversarial: float = Field(default=1e-3, ge=0)
+    halving: int = Field(default=5, ge=1)
+    sources: Annotated[tuple[Source, ...], BeforeValidator(_split_plus), Field(min_length=1)] = ("builtin", "kodak")
+    crops: int = Field(default=100, ge=1)
+    side: int = Field(default=96, ge=44)
+    window: int = Field(default=32, ge=16, multiple_of=8)
+
+    def rate(self, epoch: int, done: float) -> float:
+        return self.learning_rate * min(1.0, done / self.warm_up) * 0.5 ** (epoch // self.halving)

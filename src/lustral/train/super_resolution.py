@@ -16,7 +16,7 @@ from lustral.nets.upscaling import bicubic
 from lustral.train.loop import as_tensor, optimise
 from lustral.train.settings import Progress, SuperResolutionTraining
 
-__all__ = ["architecture", "reduced", "train_super_resolution", "upscaling_psnr"]
+__all__ = ["architecture", "reduced", "train_super_resolution", "upscaling_psnr", "windows"]
 
 SCORED_CROPS = 40  # after every epoch; the weight card uses all
 
@@ -41,7 +41,7 @@ def upscaling_psnr(enlarged: Enlarge, images: Tensor, scale: int, batch: int = 2
     return float(torch.cat(found).mean())
 
 
-def _windows(images: Tensor, rows: Tensor, window: int, generator: torch.Generator) -> Tensor:
+def windows(images: Tensor, rows: Tensor, window: int, generator: torch.Generator) -> Tensor:
     """A random square part of every chosen image (n, 3, side, side), all turned and mirrored in one way."""
     top, left = torch.randint(0, images.shape[2] - window + 1, (2, len(rows)), generator=generator)
     down = (top[:, None] + torch.arange(window))[:, None, :, None]
@@ -93,7 +93,7 @@ def train_super_resolution(
     scales = _scales(settings)
 
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
-        x = _windows(images, rows, settings.window, generator).to(device).float().div_(255)
+        x = windows(images, rows, settings.window, generator).to(device).float().div_(255)
         scale = scales[int(torch.randint(0, len(scales), (1,), generator=generator))]
         with torch.autocast(torch.device(device).type, torch.bfloat16):
             guess = enlarge(model, reduced(x, scale), scale)

@@ -215,8 +215,10 @@ function save(kind) {
 
 let view = "worst";
 let measure = null; // the suite's own until one is chosen
+const clickable = new Set(); // figures that open details
 
 function drawFigure() {
+  drawBudget();
   const views = data.figures[Number(byId("figure-suite").value)]?.views ?? {};
   if (!(view in views)) view = Object.keys(views)[0] ?? view;
   for (const button of document.querySelectorAll("[data-view]")) {
@@ -238,6 +240,18 @@ function drawCost() {
   plot("cost", entry.costs[view][shown]);
 }
 
+function drawBudget() {
+  const suite = byId("figure-suite").value;
+  const budgets = data.figures[Number(suite)]?.budgets ?? [];
+  const choice = byId("budget-attack");
+  byId("budgets").hidden = budgets.length === 0;
+  if (choice.dataset.suite !== suite) {
+    choice.dataset.suite = suite;
+    fill(choice, budgets.map((entry, number) => [String(number), entry.title]), "0");
+  }
+  if (budgets.length > 0) plot("budget", budgets[Number(choice.value)].figure);
+}
+
 function plot(place, drawing) {
   const figure = structuredClone(drawing);
   if (byId(place).clientWidth < 600) {
@@ -253,6 +267,15 @@ function plot(place, drawing) {
   });
   const config = { displayModeBar: false, displaylogo: false, responsive: true, showTips: false };
   Plotly.react(place, figure.data, figure.layout, config);
+  if (!clickable.has(place)) {
+    clickable.add(place);
+    byId(place).on("plotly_click", openClicked);
+  }
+}
+
+function openClicked(event) {
+  const number = event.points.find((point) => point.customdata !== undefined)?.customdata;
+  if (number !== undefined) openDetail(number);
 }
 
 function startFigure() {
@@ -270,13 +293,8 @@ function startFigure() {
       drawCost();
     });
   }
+  byId("budget-attack").addEventListener("change", drawBudget);
   drawFigure();
-  for (const place of ["pareto", "cost"]) {
-    byId(place).on?.("plotly_click", (event) => {
-      const number = event.points.find((point) => point.customdata !== undefined)?.customdata;
-      if (number !== undefined) openDetail(number);
-    });
-  }
 }
 
 // ---- details -----------------------------------------------------------------------------------------

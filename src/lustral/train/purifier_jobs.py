@@ -1,0 +1,57 @@
+"""``lustral train maep`` and ``lustral train purifier``: networks that learn to undo attacks."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from lustral.data.base import DataSettings, ImageSet
+from lustral.data.cifar import Cifar10
+from lustral.data.scenes import Scenes
+from lustral.train.jobs import DENOISER, Job, Weights
+from lustral.train.purifier_settings import PurifierTraining
+from lustral.train.settings import Progress
+
+if TYPE_CHECKING:
+    from pydantic import JsonValue
+
+__all__ = ["MAEP", "PURIFIER"]
+
+
+def _data(settings: PurifierTraining) -> tuple[DataSettings, DataSettings]:
+    kind = Cifar10 if settings.data == "cifar10" else Scenes
+    return kind(split="train", count=settings.count), kind(split="test", count=settings.held_out)
+
+
+def _train(
+    settings: Any, train: ImageSet, test: ImageSet, checkpoint: Path | None, progress: Progress | None, device: str
+) -> tuple[Weights, dict[str, Any]]:
+    from lustral.train.purifier import train_purifier
+
+    return train_purifier(settings, train, test, checkpoint, progress, device)
+
+
+def _architecture(settings: PurifierTraining, weights: Weights, train: ImageSet) -> dict[str, JsonValue]:
+    from lustral.train.purifier import architecture
+
+    return architecture(settings, train)
+
+
+def _pairs(settings: PurifierTraining, weights: Weights) -> tuple[dict[str, float], str]:
+    """No further scores; what the images were attacked with."""
+    return {}, f"attacked by {settings.attack} on {settings.attacked}"
+
+
+PURIFIER = Job(
+    settings=PurifierTraining(network="disco"),
+    data=_data,
+    function=_train,
+    judge=_pairs,
+    architecture=_architecture,
+    data_licence=DENOISER.data_licence,  # the same sets by the same names
+    weights=lambda settings: "_".join(
+        (settings.data, settings.network, *(() if settings.loss == "own" else (settings.loss,)))
+    ),
+)
+MAEP = replace(PURIFIER, settings=PurifierTraining(network="maep"))
