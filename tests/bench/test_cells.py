@@ -8,7 +8,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import replace
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import pytest
@@ -21,12 +21,13 @@ from lustral.bench.encoding import unpack_images
 from lustral.bench.plan import Cell, make_plan
 from lustral.bench.recipe import parse_recipe
 from lustral.bench.rows import TIMING, digest_rows, to_table
+from lustral.data import DATA as DATA_SETS
 from lustral.data import parse_data
 from lustral.purifiers import parse_purifier
 from lustral.seeds import Noise
 from lustral.targets import parse_target
 from lustral.tensors import from_uint8
-from tests.bench.traps import recipe_of, traps
+from tests.bench.traps import Pictures, recipe_of, traps
 
 __all__ = ["traps"]
 
@@ -327,3 +328,27 @@ def test_scores_are_broken_when_they_moved_far_enough(traps: pytest.MonkeyPatch)
         assert np.array_equal(broken[sure], moved[sure] > target.success)
         shares.append(broken.mean())
     assert all(0 < share < 1 for share in shares)
+
+
+class Judged(Pictures):
+    """The labels of the trap pictures, as if people had judged them."""
+
+    name: ClassVar[str] = "trap_judged"
+    kind: ClassVar = "quality"
+
+
+def test_labels_are_no_opinions_on_quality(traps: pytest.MonkeyPatch) -> None:
+    traps.setitem(DATA_SETS, "trap_judged", Judged)
+
+    def truths(data: str, target: str) -> list[float]:
+        suite = {
+            "name": "trap", "data": f"{data}:count=6", "target": target, "defences": [],
+            "attack": [{"label": "blind", "attack": "fgsm:epsilon=1/255", "access": "blind"}],
+        }  # fmt: skip
+        plan = make_plan(parse_recipe({"name": "trap", "chunk": 4, "pictures": 0, "suite": [suite]}))
+        return [value for cell in plan.cells if cell.kind == "clean" for value in execute(cell, {}).columns["truth"]]
+
+    labels = truths("trap_pictures", "trap_linear")
+    assert set(labels) == {0.0, 1.0}
+    assert np.isnan(truths("trap_pictures", "trap_quality")).tolist() == [True] * 6
+    assert truths("trap_judged", "trap_quality") == labels

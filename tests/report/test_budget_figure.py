@@ -23,12 +23,15 @@ PGD = {"name": "pgd", "norm": "linf", "steps": 20}
 
 
 def table_of(
-    folder: Path, attacks: dict[str, tuple[dict[str, Any], dict[str, Any]]], kind: str = "classifier"
+    folder: Path,
+    attacks: dict[str, tuple[dict[str, Any], dict[str, Any]]],
+    kind: str = "classifier",
+    defences: list[tuple[dict[str, Any], bool, float]] = DEFENCES,
 ) -> Table:
     """A suite whose attacks have the given settings and access, each stronger than the one before."""
     fake = FakeStore()
     lines = [(label, access, index / len(attacks)) for index, (label, (_, access)) in enumerate(attacks.items())]
-    add_suite(fake, "scenes", kind, DEFENCES, lines, count=24)
+    add_suite(fake, "scenes", kind, defences, lines, count=24)
     table = build_table(fake.write(folder))
     for row in table.rows:
         if row["attack"] != WORST:
@@ -71,6 +74,13 @@ def test_a_line_per_defence_from_clean_accuracy_to_the_largest_budget(tmp_path: 
         assert len(trace["customdata"]) == len(trace["hovertext"]) == 4
     assert lines["no defence"]["line"]["dash"] == "dash"
     assert "levels of 255" in figure["layout"]["xaxis"]["title"]["text"]
+
+
+def test_nine_defences_look_different(tmp_path: Path):
+    defences = [({"name": "jpeg", "quality": 10 * number}, False, 0.5) for number in range(1, 10)]
+    ((_, figure),) = drawn(table_of(tmp_path, strengths(2, 4, 8), defences=defences))
+    looks = [(trace["line"]["color"], trace["marker"]["symbol"][0]) for trace in figure["data"]]
+    assert len(set(looks)) == len(looks) == 9
 
 
 def test_only_the_same_attack_with_the_same_knowledge_makes_a_curve(tmp_path: Path):

@@ -21,6 +21,7 @@ from lustral.train import PurifierTraining, register_result
 from lustral.train.adversarial_pairs import adversarial_pairs, cache_folder
 from lustral.train.loop import as_tensor, epoch_of
 from lustral.train.purifier import architecture, judge_purifier, train_purifier
+from lustral.train.purifier_jobs import MAEP as JOB
 from lustral.train.purifier_losses import LOSSES, Moment
 from lustral.weights import load_weights
 from tests.contracts.purifiers import noise_for
@@ -294,10 +295,21 @@ def test_training_removes_a_perturbation() -> None:
     assert record["psnr_purified_attacked"] > record["psnr_attacked"] + 0.4
 
 
+def test_images_to_learn_from_and_to_judge_by_fit_the_data() -> None:
+    for data, count, expected in (("cifar10", None, 20000), ("scenes", None, None), ("cifar10", 300, 300)):
+        train_set, test_set = JOB.data(PurifierTraining.make(data=data, count=count))
+        assert (train_set.name, train_set.split, train_set.count) == (data, "train", expected)
+        assert (test_set.name, test_set.split, test_set.count) == (data, "test", 500)
+        assert (train_set.choice_seed, test_set.choice_seed) == (0, 1)
+    assert [len(part.load()) for part in JOB.data(PurifierTraining.make(data="scenes"))] == [2222, 500]
+
+
 def test_bad_settings_are_refused() -> None:
     for changes, match in (
         ({"network": "unet"}, "network"),
         ({"loss": "trades_latents", "network": "disco"}, "loss=trades_latents needs a masked autoencoder"),
+        ({"loss": "purification", "network": "comdefend"}, "loss=purification cannot teach network=comdefend"),
+        ({"loss": "mlm", "epochs": 1}, "loss=mlm guesses .* give it 2 epochs or more, got epochs=1"),
         ({"attack": "pgd:size=3"}, "unknown setting 'size' of pgd"),
         ({"widths": "8"}, "widths"),
     ):

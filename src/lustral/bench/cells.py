@@ -89,8 +89,9 @@ def _read_chunk(cell: Cell) -> _Chunk:
         # Results depend on the batch shape, so a short last chunk is filled with copies that are thrown away.
         x = torch.cat([x, x[:1].expand(missing, -1, -1, -1)])
     ids = (*images.ids, *(f"padding/{row}" for row in range(missing)))
-    truth = np.concatenate([images.truth, np.repeat(images.truth[:1], missing)])
-    return _Chunk(x.to(settings["device"]), ids, truth, len(images))
+    labelled = parse_data(_without_versions(settings["data"])).kind == "classes"  # a label is no opinion on quality
+    truth = np.full(len(images), np.nan) if labelled and _built(cell)[0].kind == "quality" else images.truth
+    return _Chunk(x.to(settings["device"]), ids, np.concatenate([truth, np.repeat(truth[:1], missing)]), len(images))
 
 
 def execute(cell: Cell, inputs: Mapping[str, CellResult]) -> CellResult:

@@ -41,7 +41,7 @@ _ATTACKERS = {
 
 _GREY = "#7d8796"
 _COLOURS = ("#2f7ed8", "#d9822b", "#2a9d6e", "#c8453b", "#8e5fc2", "#17a2b8", "#d667a4", "#8c6d46")
-_SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "pentagon", "hexagon", "x")
+_SYMBOLS = ("circle", "square", "triangle-up", "cross", "star", "pentagon", "hexagon")  # 8 x 7 looks
 
 
 class BudgetFigure(NamedTuple):
@@ -113,7 +113,7 @@ def _figure(rows: Sequence[Row], labels: Sequence[str], number: dict[int, int]) 
     title, scale = _AXES[norm]
     curves = _curves(rows, scale)
     names = short_names([curve.rows[0]["defence_settings"] for curve in curves])
-    figure, looks = graph.Figure(), cycle(zip(_COLOURS, _SYMBOLS, strict=True))
+    figure, looks = graph.Figure(), zip(cycle(_COLOURS), cycle(_SYMBOLS), strict=False)
     for curve, name in zip(curves, names, strict=True):
         bare = curve.rows[0]["defence_settings"].get("name") == "identity"
         colour, symbol = (_GREY, "diamond") if bare else next(looks)

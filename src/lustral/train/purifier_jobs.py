@@ -18,10 +18,14 @@ if TYPE_CHECKING:
 
 __all__ = ["MAEP", "PURIFIER"]
 
+CIFAR10_COUNT = 20000
+
 
 def _data(settings: PurifierTraining) -> tuple[DataSettings, DataSettings]:
-    kind = Cifar10 if settings.data == "cifar10" else Scenes
-    return kind(split="train", count=settings.count), kind(split="test", count=settings.held_out)
+    """Recipes choose their images with seed 0, so those to judge by are chosen with another."""
+    kind, usual = (Cifar10, CIFAR10_COUNT) if settings.data == "cifar10" else (Scenes, None)
+    count = usual if settings.count is None else settings.count
+    return kind(split="train", count=count), kind(split="test", count=settings.held_out, choice_seed=1)
 
 
 def _train(

@@ -40,8 +40,9 @@ class PurifierTraining(LoopSettings):
         data: images with classes to learn from.
         target: the classifier that is attacked, and that judges; empty takes the one of the zoo for the data.
         attack: what is done to the images; the attacker does not know of the purifier.
-        count: training images that are attacked.
-        held_out: test images that are attacked to judge by.
+        count: training images that are attacked; None: 20,000 of CIFAR-10, all of scenes.
+        held_out: test images that are attacked to judge by. They are chosen otherwise than those of the recipes: of
+            CIFAR-10 few are in both, of the 560 test tiles of scenes many must be.
     """
 
     name: ClassVar[str] = "purifier"
@@ -61,7 +62,7 @@ class PurifierTraining(LoopSettings):
     data: Literal["cifar10", "scenes"] = "cifar10"
     target: str = ""
     attack: str = "pgd:epsilon=8/255,steps=10,step=2/255"
-    count: int = Field(default=20000, ge=1)
+    count: int | None = Field(default=None, ge=1)
     held_out: int = Field(default=500, ge=1)
 
     @field_validator("attack")
@@ -74,6 +75,16 @@ class PurifierTraining(LoopSettings):
     def _has_what_the_loss_needs(self) -> Self:
         if self.loss in ("mlm", "trades_latents") and self.network != "maep":
             raise ValueError(f"loss={self.loss} needs a masked autoencoder, network=maep, got network={self.network}")
+        if self.network == "comdefend" and self.loss != "own":
+            raise ValueError(
+                f"loss={self.loss} cannot teach network=comdefend: its bits have no derivative, so the half before "
+                "them would not learn; use loss=own"
+            )
+        if self.loss == "mlm" and self.epochs < 2:
+            raise ValueError(
+                "loss=mlm guesses in the first half of the epochs and purifies in the second: "
+                f"give it 2 epochs or more, got epochs={self.epochs}"
+            )
         return self
 
     @property
