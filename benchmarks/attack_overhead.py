@@ -12,16 +12,11 @@ keeps freed memory: otherwise page faults, which come and go with the heap's lay
 from __future__ import annotations
 
 import argparse
-import json
-import os
-import platform
-import statistics
-import sys
-import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import torch
+from paired import compare, machine, start_anew, write
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -41,12 +36,6 @@ LIMITS = {
     "square_l2_200": 1.15,
     "carlini_wagner_2_x_25": 1.15,
     "nattack_202": 1.15,
-}
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
 }
 
 
@@ -98,25 +87,6 @@ def bare_forwards(network: nn.Module, x: Tensor, labels: Tensor, count: int) -> 
         network(x)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def compare(one: Callable[[], object], other: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Median and quartiles of the ratios of ``one`` to ``other``, measured in turns after a warm-up of each."""
-    one(), other()
-    ratios: list[float] = []
-    for turn in range(rounds):
-        first = seconds(one) if turn % 2 else 0.0
-        under = seconds(other)
-        ratios.append((first or seconds(one)) / under)
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"ratio": round(middle, 4), "lower_quartile": round(low, 4), "upper_quartile": round(high, 4)}
-
-
 def measure(rounds: int) -> dict[str, dict[str, float]]:
     """All comparisons, each with its limit."""
     network, x, labels = problem()
@@ -154,25 +124,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "setting": f"{NETWORK}, {BATCH} images of {SIDE} x {SIDE}, parameters unfrozen",
         "measured": "processor time, median of paired ratios over bare passes",
         "rounds": options.rounds,
-        "environment": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "processors": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "load_before": round(os.getloadavg()[0], 2),
-            "variables": ENVIRONMENT,
-        },
+        "environment": machine(),
         "results": measure(options.rounds),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1) + "\n"
-    options.out.write_text(text)
-    sys.stdout.write(text)
+    write(report, options.out)
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(key) != value for key, value in ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+    start_anew()
     main()

@@ -16,18 +16,14 @@ from __future__ import annotations
 
 import argparse
 import importlib.util
-import json
-import os
-import platform
-import statistics
 import sys
-import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import numpy as np
 import torch
+from paired import compare, machine, start_anew, write
 from torch import Tensor
 
 from lustral.attacks import Access, DeepFool
@@ -40,12 +36,6 @@ from lustral.tensors import from_uint8, quantise
 
 BATCH, STEPS, TARGETS, OVERSHOOT = 64, 50, 9, 0.02
 NETWORK, LIMIT = "cifar10_classifier", 1.3
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
-}
 Network = Callable[[Tensor], Tensor]
 Attack = Callable[[Network, Tensor, Tensor], Tensor]
 
@@ -82,25 +72,6 @@ def reference(checkout: Path) -> Attack:
     return lambda network, x, labels: module.df(network, x, labels, steps=STEPS, overshoot=OVERSHOOT)
 
 
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def compare(one: Callable[[], object], other: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Median and quartiles of the ratios of ``one`` to ``other``, measured in turns after a warm-up of each."""
-    one(), other()
-    ratios: list[float] = []
-    for turn in range(rounds):
-        first = seconds(one) if turn % 2 else 0.0
-        under = seconds(other)
-        ratios.append((first or seconds(one)) / under)
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"ratio": round(middle, 4), "lower_quartile": round(low, 4), "upper_quartile": round(high, 4)}
-
-
 @torch.no_grad()
 def outcome(network: Network, x: Tensor, labels: Tensor, found: Tensor) -> dict[str, float]:
     """Share misclassified, as it is and as 8-bit images, and the median L2 length."""
@@ -135,25 +106,12 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "setting": f"{NETWORK}, {BATCH} CIFAR-10 test images, {TARGETS} wrong classes, at most {STEPS} steps",
         "measured": "processor time, median of paired ratios over adversarial-library",
         "rounds": options.rounds,
-        "environment": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "processors": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "load_before": round(os.getloadavg()[0], 2),
-            "variables": ENVIRONMENT,
-        },
+        "environment": machine(),
         "results": measure(options.reference, options.rounds),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1) + "\n"
-    options.out.write_text(text)
-    sys.stdout.write(text)
+    write(report, options.out)
 
 
 if __name__ == "__main__":
-    if any(os.environ.get(key) != value for key, value in ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+    start_anew()
     main()

@@ -12,18 +12,16 @@ what is freed, so that it is what tensors need, and once with the usual one, who
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import resource
 import statistics
 import subprocess
 import sys
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import torch
+from paired import compare, machine, start_anew, write
 from torch import Tensor
 
 from lustral.diffusion import load_denoiser
@@ -40,12 +38,6 @@ LIMITS = {
     "checkpointed_gradient": 1.55,
     "memory_of_100_steps": 1.5,
     "memory_of_100_steps_usual_allocator": 1.5,
-}
-ENVIRONMENT = {
-    "OMP_NUM_THREADS": "1",
-    "OMP_WAIT_POLICY": "PASSIVE",
-    "MALLOC_TRIM_THRESHOLD_": "1000000000",
-    "MALLOC_MMAP_THRESHOLD_": "1000000000",
 }
 RETURNING = {"MALLOC_TRIM_THRESHOLD_": "65536", "MALLOC_MMAP_THRESHOLD_": "65536"}
 KEYS = [str(row) for row in range(BATCH)]
@@ -77,25 +69,6 @@ def gradient(purifier: Purifier, x: Tensor, checkpointed: bool) -> None:
     with checkpointing(checkpointed):
         value = purifier(leaf, Noise(0, "benchmark", KEYS)).sum()
     torch.autograd.grad(value, leaf)
-
-
-def seconds(work: Callable[[], object]) -> float:
-    """Processor time of one call."""
-    start = time.process_time()
-    work()
-    return time.process_time() - start
-
-
-def compare(one: Callable[[], object], other: Callable[[], object], rounds: int) -> dict[str, float]:
-    """Median and quartiles of the ratios of ``one`` to ``other``, measured in turns after a warm-up of each."""
-    one(), other()
-    ratios: list[float] = []
-    for turn in range(rounds):
-        first = seconds(one) if turn % 2 else 0.0
-        under = seconds(other)
-        ratios.append((first or seconds(one)) / under)
-    low, middle, high = statistics.quantiles(ratios, n=4)
-    return {"ratio": round(middle, 4), "lower_quartile": round(low, 4), "upper_quartile": round(high, 4)}
 
 
 def peak() -> float:
@@ -158,26 +131,14 @@ def main(arguments: Sequence[str] | None = None) -> None:
         "bare network passes, checkpointed over plain gradient through 10, memory through 100 strides over 10",
         "measured": "processor time, median of paired ratios; memory, ratio of medians of 3 processes",
         "rounds": options.rounds,
-        "environment": {
-            "python": platform.python_version(),
-            "torch": str(torch.__version__),
-            "machine": platform.machine(),
-            "system": platform.system(),
-            "processors": os.cpu_count(),
-            "threads": torch.get_num_threads(),
-            "load_before": round(os.getloadavg()[0], 2),
-            "variables": ENVIRONMENT,
-        },
+        "environment": machine(),
         "results": measure(options.rounds),
     }
-    options.out.parent.mkdir(parents=True, exist_ok=True)
-    text = json.dumps(report, indent=1) + "\n"
-    options.out.write_text(text)
-    sys.stdout.write(text)
+    write(report, options.out)
     return None
 
 
 if __name__ == "__main__":
-    if "--memory" not in sys.argv and any(os.environ.get(key) != value for key, value in ENVIRONMENT.items()):
-        os.execve(sys.executable, [sys.executable, *sys.argv], {**os.environ, **ENVIRONMENT})
+    if "--memory" not in sys.argv:
+        start_anew()
     main()

@@ -165,22 +165,49 @@ def explain_command(
 def list_command(
     kind: Annotated[str, typer.Argument(help="purifiers, attacks, targets, data, recipes or weights.")],
     as_json: Annotated[bool, typer.Option("--json", help="One JSON list.")] = False,
+    timed: Annotated[
+        str | None, typer.Option("--time", help="Time purifiers on these images, such as cifar10:count=8.")
+    ] = None,
 ) -> None:
     """List what there is, with source, gradient and cost."""
     from lustral.catalogue import catalogue
 
     rows = catalogue(kind)
+    if timed is not None:
+        rows = _timed_rows(kind, rows, timed)
     if as_json:
         _show(json.dumps(rows, indent=1, default=str))
         return
     from rich.console import Console
     from rich.table import Table
 
-    columns = [key for key in (rows[0] if rows else {}) if key != "settings"]
+    columns = [key for key in (rows[0] if rows else {}) if key not in ("settings", "note")]
     table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
     for row in rows:
-        table.add_row(*(str(row.get(key, "")) for key in columns))
+        table.add_row(*(_cell(row.get(key, "")) for key in columns))
     Console(width=None if sys.stdout.isatty() else 200).print(table)
+
+
+def _cell(value: object) -> str:
+    if value is None:
+        return "-"
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
+
+
+def _timed_rows(kind: str, rows: list[dict[str, Any]], data: str) -> list[dict[str, Any]]:
+    """The rows with the passes and the milliseconds per image of every purifier that could be timed."""
+    if kind != "purifiers":
+        raise SettingsError(f"--time is for purifiers, not for {kind}")
+    from lustral.data import parse_data
+    from lustral.timing import purifier_timings
+
+    timings = purifier_timings(parse_data(data))
+    found: list[dict[str, Any]] = []
+    for row, timing in zip(rows, timings, strict=True):
+        passes, milliseconds = timing["passes"], timing["milliseconds"]
+        sys.stderr.write(f"{row['name']}: {timing['note'] or f'{milliseconds:.3g} ms per image'}\n")
+        found.append({**row, **timing, "passes": row["passes"] if passes is None else passes})
+    return found
 
 
 @app.command("purify")
