@@ -9,7 +9,7 @@ import torch.nn.functional as functional
 from safetensors.torch import save_file
 
 from lustral.nets.rrdb import RRDBNet
-from lustral.purifiers import DISCO, ColorFilter, ComDefend, GuidedDenoiser, PurifierSettings, Repeat, Restoration
+from lustral.purifiers import DISCO, ColorFilter, GuidedDenoiser, PurifierSettings, Repeat, Restoration
 from lustral.purifiers.module import Purifier
 from lustral.settings import SettingsError
 from lustral.steps import checkpointing
@@ -19,7 +19,7 @@ from tests.contracts.purifiers import PurifierContract, images, noise_for
 from tests.nets.test_pair_trained import TINY, tiny
 from tests.nets.test_super_resolution import seeded
 
-NETWORKS = {"disco": "disco", "color_filter": "fcn", "comdefend": "comdefend", "guided_denoiser": "hgd"}
+NETWORKS = {"disco": "disco", "color_filter": "fcn", "guided_denoiser": "hgd"}
 
 
 def store(folder: Path, network: str, size: float = 1.0) -> str:
@@ -44,7 +44,7 @@ def with_weights(settings: PurifierSettings, folder: Path) -> PurifierSettings:
 
 
 class TestTinyNetworks(PurifierContract):
-    cases = (DISCO(cascades=2), ColorFilter(), ComDefend(), ComDefend(noise=1.0), GuidedDenoiser(), Restoration())
+    cases = (DISCO(cascades=2), ColorFilter(), GuidedDenoiser(), Restoration())
     step = 1e-7
 
     @pytest.fixture(autouse=True)
@@ -55,7 +55,7 @@ class TestTinyNetworks(PurifierContract):
         return with_weights(settings, self.folder).build()
 
 
-@pytest.mark.parametrize("settings", [DISCO(), ColorFilter(), ComDefend(), GuidedDenoiser()], ids=lambda s: s.name)
+@pytest.mark.parametrize("settings", [DISCO(), ColorFilter(), GuidedDenoiser()], ids=lambda s: s.name)
 def test_a_purifier_takes_the_weights_of_its_own_network_only(settings: PurifierSettings, folder: Path) -> None:
     with pytest.raises(WeightsError, match=r"are of MPRNet, expected .*; use other weights"):
         type(settings).make(weights=str(folder / "mprnet.safetensors")).build()
@@ -72,36 +72,8 @@ def test_cascades_are_repetitions_and_count_as_cost(folder: Path) -> None:
     assert once.weights_used() == (once.weights,)
 
 
-@pytest.mark.parametrize("backward", ["identity", "sigmoid"])
-def test_the_gradient_of_hard_bits_is_that_of_what_stands_in_for_them(backward: str, folder: Path) -> None:
-    """The chain rule by hand: decoder at the hard bits, then the stand-in, then the encoder."""
-    settings = with_weights(ComDefend(backward=backward), folder)
-    network = tiny("comdefend", torch.float64)
-    x = images(2, 9, 7, torch.float64).requires_grad_()
-    y = settings.build()(x, noise_for(2))
-    weights = torch.randn(y.shape, generator=torch.Generator().manual_seed(2), dtype=torch.float64)
-    found = torch.autograd.grad((weights * y).sum(), x)[0]
-    logits = network.encode(x)
-    bits = (logits > 0).double().requires_grad_()
-    assert torch.equal(y, network.decode(bits))
-    passed = torch.autograd.grad((weights * network.decode(bits)).sum(), bits)[0]
-    if backward == "sigmoid":
-        passed = passed * logits.sigmoid() * (1 - logits.sigmoid())
-    torch.testing.assert_close(found, torch.autograd.grad(logits, x, passed.detach())[0])
-
-
-def test_noise_before_the_bits_is_that_of_the_image(folder: Path) -> None:
-    settings = with_weights(ComDefend(noise=2.0), folder)
-    network = tiny("comdefend")
-    x, noise = images(2, 9, 7), noise_for(2)
-    drawn = noise.replay().normal(torch.empty(2, network.bits, 9, 7))
-    expected = network.decode((network.encode(x) - 2.0 * drawn > 0).float())
-    assert torch.equal(settings.build()(x, noise), expected)
-    assert (ComDefend().is_random, settings.is_random) == (False, True)
-
-
 def test_checkpointed_gradients_are_the_plain_ones_to_the_last_bit(folder: Path) -> None:
-    for settings in (DISCO(cascades=2), ComDefend(noise=1.0), GuidedDenoiser()):
+    for settings in (DISCO(cascades=2), GuidedDenoiser()):
         purifier = with_weights(settings, folder).build()
         x = images(2, 9, 7, torch.float64).requires_grad_()
         gradients = []

@@ -12,7 +12,6 @@ from lustral.purifiers.base import PurifierSettings
 from lustral.purifiers.bit_depth import BitDepth
 from lustral.purifiers.color_filter import ColorFilter
 from lustral.purifiers.color_quantization import ColorQuantization
-from lustral.purifiers.comdefend import ComDefend
 from lustral.purifiers.compose import Chain, RandomChoice, Repeat
 from lustral.purifiers.compress_restore import CompressRestore
 from lustral.purifiers.dda import DDA
@@ -71,7 +70,6 @@ __all__ = [
     "Chain",
     "ColorFilter",
     "ColorQuantization",
-    "ComDefend",
     "CompressRestore",
     "DiffJPEG",
     "DiffPure",
@@ -152,7 +150,6 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         DISCO,
         MAEP,
         ColorFilter,
-        ComDefend,
         GuidedDenoiser,
         ArtifactRemoval,
         CompressRestore,
