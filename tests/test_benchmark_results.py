@@ -25,7 +25,8 @@ def test_results_follow_the_schema(file):
 def test_attacks_keep_their_limits():
     report = json.loads((FOLDER / "results" / "attack_overhead.json").read_text())
     assert report["rounds"] >= 5
-    assert {"pgd_40", "apgd_50", "pgd_40_80_percent_fall", "square_200"} <= set(report["results"])
+    needed = {"pgd_40", "apgd_50", "pgd_40_80_percent_fall", "square_200", "carlini_wagner_2_x_25", "nattack_202"}
+    assert needed <= set(report["results"])
     for name, figures in report["results"].items():
         assert figures["lower_quartile"] <= figures["ratio"] <= figures["upper_quartile"], name
         assert figures["ratio"] <= figures["limit"], name
@@ -38,3 +39,11 @@ def test_diffusion_keeps_its_limits():
     assert {"reverse_loop", "checkpointed_gradient", "memory_of_100_steps"} <= set(report["results"])
     for name, figures in report["results"].items():
         assert figures["ratio"] <= figures["limit"], name
+
+
+def test_deepfool_keeps_its_limit_and_breaks_no_less():
+    report = json.loads((FOLDER / "results" / "deepfool.json").read_text())
+    assert report["rounds"] >= 5
+    figures = report["results"]["deepfool"]
+    assert figures["ratio"] <= figures["limit"] <= 1.3
+    assert figures["broken_8_bit_ours"] >= figures["broken_8_bit_theirs"]
