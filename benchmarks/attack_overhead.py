@@ -20,7 +20,7 @@ from paired import compare, machine, start_anew, write
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lustral.attacks import APGD, PGD, Access, AttackSettings, CarliniWagner, NAttack, Square
+from lustral.attacks import APGD, PGD, SPSA, Access, AttackSettings, CarliniWagner, NAttack, Square, StAdv
 from lustral.attacks.goals import Misclassify
 from lustral.attacks.oracle import Oracle
 from lustral.seeds import Noise
@@ -36,6 +36,8 @@ LIMITS = {
     "square_l2_200": 1.15,
     "carlini_wagner_2_x_25": 1.15,
     "nattack_202": 1.15,
+    "spsa_257": 1.15,
+    "stadv_50": 1.15,
 }
 
 
@@ -98,6 +100,8 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         "square_l2_200": (Square(norm="l2", epsilon=0.5, queries=200, early_stop=False), bare_forwards, 200),
         "carlini_wagner_2_x_25": (CarliniWagner(steps=25, searches=2, epsilon=0.5), bare_gradients, 50),
         "nattack_202": (NAttack(queries=202, population=100, early_stop=False), bare_forwards, 202),
+        "spsa_257": (SPSA(queries=257, early_stop=False), bare_forwards, 257),
+        "stadv_50": (StAdv(steps=50), bare_gradients, 50),
     }
     found: dict[str, dict[str, float]] = {}
     for name, (settings, bare, count) in cases.items():

@@ -47,3 +47,14 @@ def test_deepfool_keeps_its_limit_and_breaks_no_less():
     figures = report["results"]["deepfool"]
     assert figures["ratio"] <= figures["limit"] <= 1.3
     assert figures["broken_8_bit_ours"] >= figures["broken_8_bit_theirs"]
+
+
+def test_occlusion_maps_are_faster_than_the_papers_loop_and_little_more_than_their_passes():
+    report = json.loads((FOLDER / "results" / "occlusion.json").read_text())
+    assert report["rounds"] >= 5
+    results = report["results"]
+    assert {"loop_32", "bare_32", "occlusion_32", "loop_256", "bare_256", "occlusion_256"} <= set(results)
+    assert results["loop_32"]["ratio"] >= results["loop_32"]["at_least"] >= 3
+    for name, figures in results.items():
+        assert figures["difference"] < 1e-5, name
+        assert figures["ratio"] <= figures.get("limit", float("inf")), name

@@ -7,14 +7,19 @@ from lustral.attacks import (
     FGSM,
     IFGSM,
     PGD,
+    SPSA,
     AutoAttack,
+    CAdv,
     CarliniWagner,
+    ColorShift,
     DeepFool,
     DiffAttack,
     NAttack,
     RandomSearch,
     Square,
+    StAdv,
 )
+from tests.attacks.colorization import FILE
 from tests.contracts.attacks import AttackContract
 
 
@@ -41,6 +46,13 @@ class TestAttacks(AttackContract):
         CarliniWagner(steps=6, searches=1, rate=0.05, epsilon=0.4),
         NAttack(queries=24, population=7),
         NAttack(queries=24, population=11, norm="l2", epsilon=0.5, side=4, early_stop=False),
+        SPSA(queries=24, population=7),
+        SPSA(queries=25, population=12, early_stop=False),
+        StAdv(steps=6, bound=0.1, random_start=True),
+        StAdv(steps=6, bound=1, tau=0.05, confidence=0.1),
+        ColorShift(steps=6),
+        ColorShift(steps=4, side=1, random_start=True),
+        CAdv(weights=str(FILE), hints=6, clusters=3, chosen=2, steps=6, rate=0.1),
         AutoAttack(steps=3, targets=1, queries=6, evaluations=3, reselection=4),
         AutoAttack(steps=3, variant="rand", evaluation="single", norm="l2", epsilon=0.4),
         DiffAttack(steps=4),

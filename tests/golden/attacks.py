@@ -19,6 +19,17 @@ SMALL = {
     "nattack": {"queries": 40, "population": 12},
     "autoattack": {"steps": 4, "targets": 1, "queries": 10},
     "diffattack": {"steps": 6},
+    "spsa": {"queries": 41, "population": 12},
+    "stadv": {"steps": 10},
+    "color_shift": {"steps": 10},
+    "cadv": {
+        "weights": "tests/attacks/colorization.safetensors",
+        "hints": 6,
+        "clusters": 3,
+        "chosen": 2,
+        "steps": 6,
+        "rate": 0.1,
+    },
 }
 PLACES = ((0, 0, 0, 0), (0, 1, 4, 5), (1, 2, 7, 7), (1, 0, 3, 2))
 

@@ -7,10 +7,12 @@ from lustral.purifiers import (
     EDM,
     GDMP,
     JPEG,
+    MSID,
     PURIFIERS,
     VESDE,
     Chain,
     ColorQuantization,
+    DiffPIRInpaint,
     DiffPure,
     Flip,
     GaussianBlur,
@@ -25,6 +27,7 @@ from lustral.purifiers import (
     Repeat,
     ScoreOpt,
     SuperResolve,
+    VPSRefine,
 )
 
 WITH_ARGUMENTS: dict[str, PurifierSettings] = {
@@ -43,6 +46,9 @@ WITH_ARGUMENTS: dict[str, PurifierSettings] = {
     "adp": ADP(steps=2, stop=0.0),
     "diffpure": DiffPure(steps=3),
     "ve_sde": VESDE(steps=3),
+    "diffpir_inpaint": DiffPIRInpaint(steps=3, resamplings=1),
+    "vps_refine": VPSRefine(steps=1),
+    "msid": MSID(scales=(2, 3), weights=(0.4, 0.6), steps=2, resamplings=1, refine=1, repeats=0),
     "puriflow": PuriFlow(diffusion=DiffPure(steps=2)),
 }
 AFFORDABLE = 8  # network passes; the contract suite leaves out presets with more, their own tests cover what they do
@@ -70,6 +76,10 @@ def every_case() -> list[PurifierSettings]:
         MimicDiffusion(steps=4, first=1, last=2, backward="identity"),
         GDMP(steps=2, rounds=1, guidance="ssim", scale=30.0, reference="image"),
         ScoreOpt(variant="image", steps=2, adam_epsilon=1e-4),
+        DiffPIRInpaint(steps=2, resamplings=2, spacing="uniform", noise_level=0.02, published_end=True),
+        VPSRefine(steps=1, repeats=0, start="inversion"),
+        MSID(scales=(3,), weights=(1.0,), mask="threshold", steps=2, resamplings=1, refine=0, mask_backward="soft"),
+        MSID(scales=(3,), weights=(1.0,), imputer="histogram", steps=2, resamplings=1, refine=0),
         SuperResolve(kernel="area"),
         SuperResolve(kernel="bilinear"),
     ]

@@ -8,7 +8,9 @@ from typing import Any
 from lustral.attacks.apgd import APGD
 from lustral.attacks.autoattack import AutoAttack
 from lustral.attacks.base import Access, AttackSettings
+from lustral.attacks.cadv import CAdv
 from lustral.attacks.carlini_wagner import CarliniWagner
+from lustral.attacks.color_shift import ColorShift
 from lustral.attacks.deepfool import DeepFool
 from lustral.attacks.diffattack import DiffAttack
 from lustral.attacks.fab import FAB
@@ -17,7 +19,9 @@ from lustral.attacks.ifgsm import IFGSM
 from lustral.attacks.nattack import NAttack
 from lustral.attacks.pgd import PGD
 from lustral.attacks.random_search import RandomSearch
+from lustral.attacks.spsa import SPSA
 from lustral.attacks.square import Square
+from lustral.attacks.stadv import StAdv
 from lustral.settings import SettingsError, choose, parse_spec
 
 __all__ = [
@@ -27,15 +31,19 @@ __all__ = [
     "FGSM",
     "IFGSM",
     "PGD",
+    "SPSA",
     "Access",
     "AttackSettings",
     "AutoAttack",
+    "CAdv",
     "CarliniWagner",
+    "ColorShift",
     "DeepFool",
     "DiffAttack",
     "NAttack",
     "RandomSearch",
     "Square",
+    "StAdv",
     "parse_access",
     "parse_attack",
 ]
@@ -53,6 +61,10 @@ ATTACKS: dict[str, type[AttackSettings]] = {
         CarliniWagner,
         Square,
         NAttack,
+        SPSA,
+        StAdv,
+        ColorShift,
+        CAdv,
         AutoAttack,
         DiffAttack,
     )

@@ -59,11 +59,13 @@ class AttackSettings(Settings):
         source: paper, section, algorithm.
         needs: what it asks of the oracle.
         kinds: targets it has a meaning for.
+        strength: the setting that says how much it may do; not epsilon where no norm bounds it.
     """
 
     source: ClassVar[str]
     needs: ClassVar[Needs]
     kinds: ClassVar[tuple[str, ...]] = ("classifier", "quality")
+    strength: ClassVar[str] = "epsilon"
     norm: Literal["linf", "l2"] = "linf"
     epsilon: Number = Field(default=8 / 255, gt=0)
 

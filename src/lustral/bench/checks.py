@@ -7,6 +7,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from lustral.attacks import ATTACKS, Access, AttackSettings
+from lustral.attacks.budgets import UNBOUNDED
 from lustral.bench.evidence import AttackEvidence
 from lustral.purifiers import PurifierSettings
 
@@ -42,33 +43,39 @@ def checks(attack: AttackSettings, access: Access, defence: PurifierSettings, kn
     """
     return [
         *_longer(attack, access),
-        Check("I8:half", _resized(attack, attack.epsilon / 2), access),
-        Check("I8:double", _resized(attack, attack.epsilon * 2), access),
-        Check("I9:unbounded", _unbounded(attack), access),
+        *_sizes(attack, access),
         *_other_attackers(attack, access, defence, known),
         *(_other_draws(attack, access) if defence.is_random and access.is_adaptive else ()),
     ]
 
 
-def _resized(attack: AttackSettings, epsilon: float) -> AttackSettings:
-    """The same attack in another ball; a step length that was given grows with it."""
-    changes: dict[str, Any] = {"epsilon": epsilon}
+def _sizes(attack: AttackSettings, access: Access) -> Iterator[Check]:
+    if getattr(attack, attack.strength) < UNBOUNDED:
+        yield Check("I8:half", _resized(attack, 0.5), access)
+        yield Check("I8:double", _resized(attack, 2.0), access)
+        yield Check("I9:unbounded", _unbounded(attack), access)
+
+
+def _resized(attack: AttackSettings, factor: float) -> AttackSettings:
+    """The same attack of another strength; a step length that was given grows with it."""
+    changes: dict[str, Any] = {attack.strength: factor * getattr(attack, attack.strength)}
     step = getattr(attack, "step", None)
     if step is not None:
-        changes["step"] = step * epsilon / attack.epsilon
+        changes["step"] = step * factor
     return attack.model_copy(update=changes)
 
 
 def _unbounded(attack: AttackSettings) -> AttackSettings:
     """Any image of [0, 1] lies within Linf distance 1, whatever the norm of the attack.
 
-    From steps of that length a step length that adapts needs a while to come down.
+    What no norm bounds may do 1 in its own unit: StAdv moves pixels by half a side. From steps of that length a step
+    length that adapts needs a while to come down.
     """
     fields = type(attack).model_fields
     free: dict[str, Any] = {"step": None} if "step" in fields else {}
     if "steps" in fields:
         free["steps"] = max(FEWEST, getattr(attack, "steps", 0))
-    return attack.model_copy(update={"norm": "linf", "epsilon": 1.0, **free})
+    return attack.model_copy(update={"norm": "linf", attack.strength: 1.0, **free})
 
 
 def _with(access: Access, factor: int = 1, **changes: Any) -> Access:
@@ -91,15 +98,16 @@ def _other_attackers(
     ball: dict[str, Any] = {"norm": attack.norm, "epsilon": attack.epsilon}
     scores = _with(access, knowledge="scores", surrogate=None)
     steps = int(getattr(attack, "steps", 0))
-    if attack.needs == "gradients" and access.knowledge != "scores":
+    has_ball = attack.epsilon < UNBOUNDED
+    if attack.needs == "gradients" and access.knowledge != "scores" and has_ball:
         yield Check("I11:fgsm", ATTACKS["fgsm"].make(**ball), access)
     if attack.needs == "gradients" and access.knowledge in GRADIENTS:
         if defence.name != "identity" and access.knowledge != "bpda":
             yield Check("I11:bpda", attack, _with(access, knowledge="bpda", surrogate=None))
-        if "square" not in known:
+        if "square" not in known and has_ball:
             queries = 2 * max(50, steps)
             yield Check("I10:square", ATTACKS["square"].make(queries=queries, **ball), scores)
-    if "random_noise" not in known and access.is_adaptive:
+    if "random_noise" not in known and access.is_adaptive and has_ball:
         yield Check("I12:noise", ATTACKS["random_noise"].make(draws=2 * max(FEWEST, steps), **ball), scores)
 
 

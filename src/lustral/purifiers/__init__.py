@@ -17,6 +17,7 @@ from lustral.purifiers.compress_restore import CompressRestore
 from lustral.purifiers.dda import DDA
 from lustral.purifiers.ddpm import DDPM
 from lustral.purifiers.diff_jpeg import DiffJPEG
+from lustral.purifiers.diffpir_inpaint import DiffPIRInpaint
 from lustral.purifiers.diffpure import DiffPure
 from lustral.purifiers.disco import DISCO
 from lustral.purifiers.edm import EDM
@@ -33,6 +34,7 @@ from lustral.purifiers.langevin import Langevin
 from lustral.purifiers.maep import MAEP
 from lustral.purifiers.median_blur import MedianBlur
 from lustral.purifiers.mimicdiffusion import MimicDiffusion
+from lustral.purifiers.msid import MSID
 from lustral.purifiers.non_local_means import NonLocalMeans
 from lustral.purifiers.one_shot import OneShot
 from lustral.purifiers.pixel_deflection import PixelDeflection
@@ -50,6 +52,7 @@ from lustral.purifiers.total_variation_minimisation import TotalVariationMinimis
 from lustral.purifiers.unsharp import Unsharp
 from lustral.purifiers.upscale import Upscale
 from lustral.purifiers.ve_sde import VESDE
+from lustral.purifiers.vps_refine import VPSRefine
 from lustral.purifiers.wavelet import Wavelet
 from lustral.settings import choose
 
@@ -62,6 +65,7 @@ __all__ = [
     "GDMP",
     "JPEG",
     "MAEP",
+    "MSID",
     "PURIFIERS",
     "VESDE",
     "AntiAdversary",
@@ -72,6 +76,7 @@ __all__ = [
     "ColorQuantization",
     "CompressRestore",
     "DiffJPEG",
+    "DiffPIRInpaint",
     "DiffPure",
     "FeatureDistillation",
     "Flip",
@@ -102,6 +107,7 @@ __all__ = [
     "TotalVariationMinimisation",
     "Unsharp",
     "Upscale",
+    "VPSRefine",
     "Wavelet",
     "parse_purifier",
 ]
@@ -144,6 +150,9 @@ PURIFIERS: dict[str, type[PurifierSettings]] = {
         ScoreOpt,
         ADP,
         VESDE,
+        DiffPIRInpaint,
+        VPSRefine,
+        MSID,
         SuperResolve,
         PuriFlow,
         Restoration,

@@ -1,0 +1,168 @@
+"""What multi-scale occlusion maps of an image cost, against one superpixel at a time and against bare passes.
+
+    python benchmarks/occlusion.py [--rounds 9] [--large-rounds 3] [--out benchmarks/results/occlusion.json]
+
+Images of 32 px are CIFAR-10 test images (``LUSTRAL_DATA`` says where they are) with 5, 10 and 15 superpixels and the
+shipped classifier; the one of 256 px is a photograph of scikit-image with 100, 200 and 300 superpixels and the
+shipped quality network, since no classifier for that size is shipped.
+
+"loop" is the time of listing D.1 of paper 001 as it stands over ours: for every scale the image is passed once, and for
+every superpixel the whole image is blurred anew, the superpixel cut out of it and the copy passed alone. A ratio of 3
+means that ours is three times faster. "bare" is our time over that of passes alone, as many as there are superpixels
+and one for the image, in our batches but without what fills up the last one. "occlusion" is the same with superpixels
+and blur given. Three segmentations of 32 px take as long as three passes of the shipped classifier, 0.65 ms each: that
+part does not grow with the target.
+
+Maps are made as a purifier makes them, first all superpixels of a set of images, then their passes image by image.
+
+Both sides alternate in one single-threaded process and are timed in processor time, so that other work on the machine
+touches both alike; the figure is the median of the paired ratios. The process starts itself anew with an allocator
+that keeps freed memory.
+"""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from paired import compare, machine, start_anew, write
+from skimage.data import astronaut
+from torch import Tensor
+
+from lustral.data import parse_data
+from lustral.purifiers.occlusion import fillings, sensitivity
+from lustral.purifiers.superpixels import superpixels
+from lustral.targets import parse_target
+from lustral.tensors import from_uint8
+
+Network = Callable[[Tensor], Tensor]
+BATCH, COUNT, FASTER = 32, 16, 3.0
+LIMITS = {"bare_256": 1.15, "occlusion_32": 1.15, "occlusion_256": 1.15}
+SMALL, LARGE = ("cifar10_classifier", (5, 10, 15)), ("photo_quality", (100, 200, 300))
+
+
+def small() -> Tensor:
+    """CIFAR-10 test images."""
+    return from_uint8(np.stack(parse_data(f"cifar10:split=test,count={COUNT}").load().images))
+
+
+def large() -> Tensor:
+    """One photograph of 256 x 256 pixels."""
+    return from_uint8(astronaut()[None, :256, 100:356].copy())
+
+
+def segment(image: Tensor, scales: Sequence[int]) -> Tensor:
+    """Superpixels of one image at all scales."""
+    return torch.stack([superpixels(image, count) for count in scales])
+
+
+Prepared = list[tuple[Tensor, Tensor, Tensor]]
+
+
+def prepare(images: Tensor, scales: Sequence[int]) -> Prepared:
+    """Each image with its superpixels at all scales and what takes their place."""
+    return [(image, segment(image, scales), fillings(image, "blur")) for image in images]
+
+
+@torch.no_grad()
+def occlude(network: Network, prepared: Prepared) -> list[Tensor]:
+    """The maps of every image by the library."""
+    return [sensitivity(image, labels, network, filling, batch=BATCH) for image, labels, filling in prepared]
+
+
+def change(before: Tensor, after: Tensor) -> Tensor:
+    """Drop of the probability of the class seen before, or change of the score, of one image."""
+    if before.ndim == 1:
+        return (after - before).abs()[0]
+    return (before.softmax(1) - after.softmax(1))[0, before.argmax()]
+
+
+@torch.no_grad()
+def loop(network: Network, images: Tensor, scales: Sequence[int]) -> list[Tensor]:
+    """The maps of every image, one superpixel at a time."""
+    found: list[Tensor] = []
+    for image in images:
+        maps: list[Tensor] = []
+        for count in scales:
+            before, labels = network(image[None]), superpixels(image, count)
+            heat = torch.zeros(image.shape[1:])
+            for label in labels.unique():
+                occluded, mask = image.clone(), labels == label
+                occluded[:, mask] = fillings(image, "blur")[0, :, mask]
+                heat[mask] = change(before, network(occluded[None]))
+            maps.append(heat)
+        found.append(torch.stack(maps))
+    return found
+
+
+def batches(images: Tensor, scales: Sequence[int]) -> list[Tensor]:
+    """Batches of the size and, all in all, the number of images that ``ours`` needs."""
+    found: list[Tensor] = []
+    for image in images:
+        needed = int((segment(image, scales).amax((1, 2)) + 1).sum()) + 1
+        size = -(-needed // -(-needed // BATCH))
+        found += image.expand(needed, -1, -1, -1).contiguous().split(size)
+    return found
+
+
+@torch.no_grad()
+def bare(network: Network, given: Sequence[Tensor]) -> None:
+    """Passes, nothing else."""
+    for x in given:
+        network(x)
+
+
+def measure(name: str, scales: Sequence[int], images: Tensor, rounds: int) -> dict[str, dict[str, float]]:
+    """Both comparisons for one size of images."""
+    network, given, prepared = parse_target(name).build(), batches(images, scales), prepare(images, scales)
+    pairs = zip(occlude(network, prepared), loop(network, images, scales), strict=True)
+    difference = max(float((one - other).abs().max()) for one, other in pairs)
+    facts = {"rounds": rounds, "images": len(images), "passes": sum(map(len, given)), "difference": difference}
+
+    def ours() -> None:
+        occlude(network, prepare(images, scales))
+
+    def passes() -> None:
+        bare(network, given)
+
+    side = images.shape[-1]
+    return {
+        f"loop_{side}": {**compare(lambda: loop(network, images, scales), ours, rounds), **facts},
+        f"bare_{side}": {**compare(ours, passes, rounds), **facts},
+        f"occlusion_{side}": {**compare(lambda: occlude(network, prepared), passes, rounds), **facts},
+    }
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Measure and write the file."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--rounds", type=int, default=9, help="paired measurements at 32 px")
+    parser.add_argument("--large-rounds", type=int, default=3, help="paired measurements at 256 px")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "occlusion.json")
+    options = parser.parse_args(arguments)
+    torch.set_num_threads(1)
+    environment = machine()
+    results = measure(*SMALL, small(), options.rounds)
+    if options.large_rounds:
+        results |= measure(*LARGE, large(), options.large_rounds)
+    results["loop_32"]["at_least"] = FASTER
+    for name, limit in LIMITS.items():
+        results.get(name, {})["limit"] = limit
+    report = {
+        "benchmark": "occlusion",
+        "setting": f"32 px: {SMALL[0]}, superpixels {SMALL[1]}; 256 px: {LARGE[0]}, superpixels {LARGE[1]}; "
+        f"batches of at most {BATCH}",
+        "measured": "processor time, median of paired ratios: loop over ours, ours over bare passes",
+        "rounds": options.rounds,
+        "environment": environment,
+        "results": results,
+    }
+    write(report, options.out)
+
+
+if __name__ == "__main__":
+    start_anew()
+    main()

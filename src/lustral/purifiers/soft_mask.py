@@ -1,0 +1,56 @@
+"""A mask with a derivative: what an attacker differentiates who means to move the mask. Importing loads no torch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lustral.tensors import Images
+
+__all__ = ["soft_mask"]
+
+
+def soft_mask(
+    image: Tensor,
+    labels: Tensor,
+    regions: Tensor,
+    target: Callable[[Images], Tensor],
+    filling: Tensor,
+    weights: Sequence[float],
+    mask: Tensor,
+) -> Tensor:
+    """A differentiable stand-in for a mask of the most sensitive pixels, for the backward pass.
+
+    ``sigmoid((S - c) / d)`` of the fused sensitivity S, with c halfway between the least sensitive masked and the most
+    sensitive unmasked pixel and d the standard deviation of S over the image: above 1/2 where ``mask`` is True, below
+    where it is False. The segmentations, the fillings, c and d count as constants.
+
+    Args:
+        image: (3, h, w) in [0, 1]; the gradient flows to it through the target.
+        labels: int64 (s, h, w), the segmentations that the mask came from.
+        regions: int64 (h, w), over which the maps are fused.
+        target: see ``occlusion.sensitivity``.
+        filling: see ``occlusion.fillings``.
+        weights: of the scales.
+        mask: bool (h, w), the mask that was made of the same sensitivities by a threshold.
+
+    Returns:
+        (h, w) in (0, 1); zeros without a derivative where ``mask`` has no pixel or every pixel.
+
+    Cost: that of ``occlusion.sensitivity``, and as many backward passes.
+
+    Source: ours; a straight-through surrogate in the sense of backward pass differentiable approximation, Athalye et
+        al., arXiv:1802.00420.
+    """
+    from lustral.purifiers.fusion import fuse, stretch
+    from lustral.purifiers.occlusion import sensitivity
+
+    if mask.all() or not mask.any():
+        return mask.to(image)
+    fused = fuse(stretch(sensitivity(image, labels, target, filling, follow=True)), regions, weights)
+    fixed = fused.detach()
+    threshold = (fixed[mask].amin() + fixed[~mask].amax()) / 2
+    return ((fused - threshold) / fixed.std().clamp(min=1e-6)).sigmoid()
