@@ -47,6 +47,11 @@ def _pairs(settings: PurifierTraining, weights: Weights) -> tuple[dict[str, floa
     return {}, f"attacked by {settings.attack} on {settings.attacked}"
 
 
+def _name(settings: PurifierTraining) -> str:
+    loss = "" if settings.loss == "own" else settings.loss
+    return "_".join(filter(None, (settings.data, settings.network, loss, settings.label)))
+
+
 PURIFIER = Job(
     settings=PurifierTraining(network="disco"),
     data=_data,
@@ -54,8 +59,6 @@ PURIFIER = Job(
     judge=_pairs,
     architecture=_architecture,
     data_licence=DENOISER.data_licence,  # the same sets by the same names
-    weights=lambda settings: "_".join(
-        (settings.data, settings.network, *(() if settings.loss == "own" else (settings.loss,)))
-    ),
+    weights=_name,
 )
 MAEP = replace(PURIFIER, settings=PurifierTraining(network="maep"))

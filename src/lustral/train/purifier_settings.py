@@ -41,6 +41,7 @@ class PurifierTraining(LoopSettings):
         target: the classifier that is attacked, and that judges; empty takes the one of the zoo for the data.
         attack: what is done to the images; the attacker does not know of the purifier.
         count: training images that are attacked; None: 20,000 of CIFAR-10, all of scenes.
+        label: ends the name of the weights, to tell networks of one kind apart.
         held_out: test images that are attacked to judge by. They are chosen otherwise than those of the recipes: of
             CIFAR-10 few are in both, of the 560 test tiles of scenes many must be.
     """
@@ -64,6 +65,7 @@ class PurifierTraining(LoopSettings):
     attack: str = "pgd:epsilon=8/255,steps=10,step=2/255"
     count: int | None = Field(default=None, ge=1)
     held_out: int = Field(default=500, ge=1)
+    label: str = Field(default="", pattern="^[a-z0-9_]*$")
 
     @field_validator("attack")
     @classmethod
