@@ -221,6 +221,35 @@ def test_a_step_within_a_step_is_part_of_it() -> None:
     assert inner.runs == 12 + 8
 
 
+def test_the_first_steps_may_keep_their_graph() -> None:
+    function = Counted()
+
+    def work(x: Tensor, z: Tensor) -> Tensor:
+        for _ in range(5):
+            x = step(function, x, z)
+        return x.square().sum()
+
+    gradients = list[Tensor]()
+    for keep, runs in ((0, 10), (2, 8), (5, 5), (9, 5)):
+        function.runs = 0
+        x, z = numbers(6).requires_grad_(), numbers(6, seed=1)
+        with checkpointing(keep=keep):
+            y = work(x, z)
+        gradients += torch.autograd.grad(y, x)
+        assert function.runs == runs
+    assert all(torch.equal(gradient, gradients[0]) for gradient in gradients)
+
+
+def test_a_step_within_a_kept_step_is_part_of_it() -> None:
+    inner = Counted()
+    x, z = numbers(6).requires_grad_(), numbers(6, seed=1)
+    with checkpointing(keep=1):
+        y = step(lambda x, z: step(inner, step(inner, x, z), z), x, z)
+        y = step(inner, y, z)
+    torch.autograd.grad(y.sum(), x)
+    assert inner.runs == 2 + 2
+
+
 def test_nothing_is_kept_when_no_gradient_is_wanted() -> None:
     function, x = Counted(), numbers(4)
     with checkpointing():

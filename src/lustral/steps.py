@@ -16,7 +16,20 @@ __all__ = ["Watcher", "checkpointing", "show", "step", "watching"]
 Watcher = Callable[[str, dict[str, Any]], None]
 """Told of what happens: the kind of event and what belongs to it."""
 
-_recompute: ContextVar[bool] = ContextVar("recompute", default=False)
+
+class _Plan:
+    """Steps are recomputed, but for the first few."""
+
+    def __init__(self, keep: int) -> None:
+        self.keep = keep
+
+    def recompute(self) -> bool:
+        """Whether the next step is recomputed."""
+        self.keep -= 1
+        return self.keep < 0
+
+
+_plan: ContextVar[_Plan | None] = ContextVar("plan", default=None)
 _watcher: ContextVar[Watcher | None] = ContextVar("watcher", default=None)
 
 
@@ -105,22 +118,35 @@ def step(function: Callable[..., Any], *inputs: Tensor) -> Any:
     """
     if not (torch.is_grad_enabled() and any(x.requires_grad for x in inputs)):
         return function(*inputs)
-    if _recompute.get():
-        _check_closure(function)
+    plan = _plan.get()
+    if plan is None:
+        return _kept(function, inputs)
+    _check_closure(function)
+    if plan.recompute():
         return _Recomputed.apply(function, *inputs)
+    with checkpointing(False):  # steps within a step are part of it
+        return _kept(function, inputs)
+
+
+def _kept(function: Callable[..., Any], inputs: Sequence[Tensor]) -> Any:
     # Views, so that what flows back through one input is first added up within the step, as in a recomputed step:
     # floating point sums depend on the order, and both ways must agree to the last bit.
     return function(*(x[...] for x in inputs))  # not view_as, which changes the strides of single channels-last images
 
 
 @contextmanager
-def checkpointing(active: bool = True) -> Generator[None]:
-    """Within this block every ``step`` keeps its inputs only; gradients stay the same to the last bit."""
-    token = _recompute.set(active)
+def checkpointing(active: bool = True, keep: int = 0) -> Generator[None]:
+    """Within this block steps keep their inputs only; gradients stay the same to the last bit.
+
+    Args:
+        active: False ends an outer block's checkpointing.
+        keep: the first so many steps keep their graph, which costs memory and spares their second forward pass.
+    """
+    token = _plan.set(_Plan(keep) if active else None)
     try:
         yield
     finally:
-        _recompute.reset(token)
+        _plan.reset(token)
 
 
 def show(event: str, **facts: Any) -> None:

@@ -187,12 +187,13 @@ def test_parquet_shards_are_read_in_order_and_none_may_be_absent(tmp_path):
 
 
 def test_the_own_split_of_cifar100_says_so(tmp_path):
-    write_parquet(tmp_path / "cifar100_test.parquet", [5, 99])
+    write_parquet(tmp_path / "cifar100_test.parquet", [5, 99, 1, 2, 3, 4])
     images = Cifar100(root=str(tmp_path)).load()
-    assert images.ids == ("cifar100/own/0", "cifar100/own/1")
-    assert images.name == "cifar100 own split"
-    with pytest.raises(MissingData, match="cifar-100-python/train"):
-        Cifar100(split="train", root=str(tmp_path)).load()
+    assert images.ids == ("cifar100/own/0", "cifar100/own/5")
+    assert images.truth.tolist() == [5, 4]
+    assert images.name == "cifar100 own split test"
+    train = Cifar100(root=str(tmp_path), split="train").load()
+    assert train.ids == tuple(f"cifar100/own/{row}" for row in (1, 2, 3, 4))
 
 
 def test_missing_files_say_where_to_get_them_and_which_variable(tmp_path, monkeypatch):

@@ -253,10 +253,10 @@ def test_every_network_trains_and_its_card_rebuilds_it(network: str, options: di
 
 
 def test_card_states_what_a_reader_needs_and_the_purifier_opens_it(tmp_path: Path) -> None:
-    chosen, sets = settings(loss="reconstruction"), (stripes(16), stripes(6))
+    chosen, sets = settings(loss="reconstruction", label="small"), (stripes(16), stripes(6))
     weights, record = train_purifier(chosen, *sets)
     card = register_result("maep", weights, record, out=tmp_path, settings=chosen, data=sets)
-    assert card.file == "cifar10_maep_reconstruction.safetensors"
+    assert card.file == "cifar10_maep_reconstruction_small.safetensors"
     which = ("attacked", "purified_clean", "purified_attacked")
     expected = {f"{score}_{name}" for score in ("psnr", "ssim", "test_accuracy") for name in which}
     assert set(card.scores) == expected | {"test_accuracy_clean"}

@@ -27,6 +27,9 @@ Rows = Int64[Tensor, " m"]
 Flags = Bool[Tensor, " m"]
 Purify = Callable[[Images, Noise], Images]
 
+_KEPT_STEPS = 8
+_KEPT_VALUES = 2**20  # of the images in all kept steps; their graph takes about 1 KiB for each in a small U-Net
+
 
 class Oracle:
     """Answers questions about an attacked system within a threat model, and remembers the best points.
@@ -42,8 +45,9 @@ class Oracle:
         ball: the set of allowed images; points outside are answered but never remembered.
         keep: how many best points per image to remember for re-selection.
         batch: most images in one pass, draws included; larger questions are split by images, then by draws.
-        checkpoint: recompute every step of a purifier made of steps on the way back, which bounds memory by one
-            step, changes no number and makes such gradients about 1.3 times as expensive.
+        checkpoint: recompute the steps of a purifier on the way back, but for the first few (at most 8) of small
+            images, which bounds memory, changes no number and makes gradients of long purifiers about 1.5 times as
+            expensive.
 
     Attributes:
         queries: forward passes per image (n,), every draw counted; gradient passes are among them.
@@ -249,7 +253,7 @@ class Oracle:
         aims = None if wanted is None else wanted.repeat_interleave(draws, 0)
         with torch.set_grad_enabled(gradient):
             leaf = x.detach().requires_grad_(gradient)
-            with checkpointing(self.checkpoint):
+            with checkpointing(self.checkpoint, keep=min(_KEPT_STEPS, _KEPT_VALUES // (x.numel() * draws))):
                 outputs, extra = self._look(leaf.repeat_interleave(draws, 0) if draws > 1 else leaf, noise)
             loss = self._chunk.loss(outputs, copies, name, aims)
             loss = mean(loss if extra is None else loss + extra.view(-1, *[1] * (loss.ndim - 1)))

@@ -111,10 +111,10 @@ class Cifar100(DataSettings):
 
     Read from the first of these that is in the data folder: ``cifar-100-python`` (the official python
     version, also what torchvision unpacks), ``cifar-100-binary`` (the official binary version), both with
-    ids ``cifar100/<split>/<row>``; for the test split also ``cifar100_test.parquet``, which holds 10,000
-    CIFAR-100 images of an OWN split, not the official one. Its ids are ``cifar100/own/<row>`` and its
-    set is named "cifar100 own split": use it for transfer and speed, never to compare with published
-    accuracies, because its images may have been trained on.
+    ids ``cifar100/<split>/<row>``; ``cifar100_test.parquet``, which holds 10,000 CIFAR-100 images of an OWN split,
+    not the official one. Of these every fifth row is for testing and the other 8,000 are for training. Their ids are
+    ``cifar100/own/<row>`` and the sets are named "cifar100 own split train" and "... test": use them for transfer and
+    speed, never to compare with published accuracies, because networks of others may have been trained on them.
 
     Args:
         root: folder with the files; by default the variable ``LUSTRAL_DATA``.
@@ -138,10 +138,13 @@ class Cifar100(DataSettings):
         layouts = [
             Layout([f"cifar-100-python/{self.split}"], partial(read_python, key=b"fine_labels", classes=100)),
             Layout([f"cifar-100-binary/{self.split}.bin"], partial(read_binary, header=2, classes=100)),
+            Layout(["cifar100_test.parquet"], _read_parquet, is_official=False),
         ]
-        if self.split == "test":
-            layouts.append(Layout(["cifar100_test.parquet"], _read_parquet, is_official=False))
         images, labels, layout = _read(f"cifar100 {self.split}", self.root, layouts, self.origin)
-        part, title = (self.split, self.split) if layout.is_official else ("own", "own split")
-        ids = tuple(f"cifar100/{part}/{row}" for row in range(len(images)))
-        return ImageSet(f"cifar100 {title}", ids, images, labels, CIFAR100_CLASSES)
+        if layout.is_official:
+            ids = tuple(f"cifar100/{self.split}/{row}" for row in range(len(images)))
+            return ImageSet(f"cifar100 {self.split}", ids, images, labels, CIFAR100_CLASSES)
+        chosen = [row for row in range(len(images)) if (row % 5 == 0) == (self.split == "test")]
+        ids = tuple(f"cifar100/own/{row}" for row in chosen)
+        images = [images[row] for row in chosen]
+        return ImageSet(f"cifar100 own split {self.split}", ids, images, labels[chosen], CIFAR100_CLASSES)

@@ -57,7 +57,7 @@ class CompressRestore(PurifierSettings):
     Cost: one network pass, none without restorers.
 
     Source: paper 003, section 3.2; qualities 20 to 60, networks for 20, 40 and 60, three rounds (section 4.2.2).
-    Differs: small networks for 32 px, see ``lustral.nets.artifact_removal``; "surrogate" is an
+    Differs: small networks for 32 px and for photographs, see ``lustral.nets.artifact_removal``; "surrogate" is an
         attack that the paper did not run. What JPEG and ties between networks do is not stated there.
     """
 
@@ -69,6 +69,7 @@ class CompressRestore(PurifierSettings):
         {"low": 40, "high": 40, "restorers": _shipped("cifar10")[1:2]},
         {"restorers": _shipped("cifar10")[1:2]},
         {"restorers": _shipped("cifar10")},
+        {"restorers": _shipped("photographs")},
     )
     low: Quality = 20
     high: Quality = 60

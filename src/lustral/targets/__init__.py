@@ -7,13 +7,14 @@ from collections.abc import Mapping
 from lustral.settings import choose
 from lustral.targets.base import TargetSettings
 from lustral.targets.quality import PhotoQuality
-from lustral.targets.residual import Cifar10Classifier, ResidualTarget, ScenesClassifier
+from lustral.targets.residual import Cifar10Classifier, Cifar100Classifier, ResidualTarget, ScenesClassifier
 from lustral.targets.timm import TimmClassifier
 from lustral.targets.torchvision import TorchvisionClassifier
 
 __all__ = [
     "TARGETS",
     "Cifar10Classifier",
+    "Cifar100Classifier",
     "PhotoQuality",
     "ResidualTarget",
     "ScenesClassifier",
@@ -28,6 +29,7 @@ TARGETS: dict[str, type[TargetSettings]] = {
     for cls in (
         ScenesClassifier,
         Cifar10Classifier,
+        Cifar100Classifier,
         PhotoQuality,
         ResidualTarget,
         TimmClassifier,

@@ -1,4 +1,4 @@
-"""Residual classifiers: the two that ship with lustral, and any other that ``lustral train`` made."""
+"""Residual classifiers: those that ship with lustral, and any other that ``lustral train`` made."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from lustral.targets.checkpoint import checkpoint_digest, split_statistics
 if TYPE_CHECKING:
     from lustral.targets.module import Target
 
-__all__ = ["Cifar10Classifier", "ResidualTarget", "ScenesClassifier"]
+__all__ = ["Cifar10Classifier", "Cifar100Classifier", "ResidualTarget", "ScenesClassifier"]
 
 
 class ResidualTarget(TargetSettings):
@@ -52,6 +52,13 @@ class Cifar10Classifier(ResidualTarget):
 
     name: ClassVar[str] = "cifar10_classifier"
     weights: str = "cifar10_classifier"
+
+
+class Cifar100Classifier(ResidualTarget):
+    """The CIFAR-100 classifier of the zoo, from few images: for transfer of purifiers, not to compare accuracies."""
+
+    name: ClassVar[str] = "cifar100_classifier"
+    weights: str = "cifar100_classifier"
 
 
 class ScenesClassifier(ResidualTarget):

@@ -2,7 +2,16 @@
 
 from __future__ import annotations
 
-from lustral.train.jobs import ARTIFACT_REMOVAL, CIFAR10, DENOISER, PHOTO_QUALITY, SCENES, SUPER_RESOLUTION, Job
+from lustral.train.jobs import (
+    ARTIFACT_REMOVAL,
+    CIFAR10,
+    CIFAR100,
+    DENOISER,
+    PHOTO_QUALITY,
+    SCENES,
+    SUPER_RESOLUTION,
+    Job,
+)
 from lustral.train.purifier_jobs import MAEP, PURIFIER
 from lustral.train.purifier_settings import PurifierTraining
 from lustral.train.run import register_result, run_training
@@ -35,6 +44,7 @@ TRAININGS: dict[str, Job] = {
     "scenes-classifier": SCENES,
     "photo-quality": PHOTO_QUALITY,
     "cifar10-classifier": CIFAR10,
+    "cifar100-classifier": CIFAR100,
     "denoiser": DENOISER,
     "super-resolution": SUPER_RESOLUTION,
     "artifact-removal": ARTIFACT_REMOVAL,

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
 from lustral.data.base import DataSettings, ImageSet, MissingData
-from lustral.data.cifar import Cifar10
+from lustral.data.cifar import Cifar10, Cifar100
 from lustral.data.folder import Folder
 from lustral.data.live import LiveSubset
 from lustral.data.photos import Photos, Source
@@ -28,12 +28,28 @@ if TYPE_CHECKING:
     from pydantic import JsonValue
     from torch import Tensor
 
-__all__ = ["ARTIFACT_REMOVAL", "CIFAR10", "DENOISER", "PHOTO_QUALITY", "SCENES", "SUPER_RESOLUTION", "Job", "Weights"]
+__all__ = [
+    "ARTIFACT_REMOVAL",
+    "CIFAR10",
+    "CIFAR100",
+    "DATA_LICENCES",
+    "DENOISER",
+    "PHOTO_QUALITY",
+    "SCENES",
+    "SUPER_RESOLUTION",
+    "Job",
+    "Weights",
+]
 
 Weights = dict[str, "Tensor"]
 
-_CIFAR10 = "CIFAR-10, no formal licence, cite Krizhevsky 2009"
 _BUILTIN = "photographs bundled with scikit-image: public domain, CC0 or free use, see lustral.data.builtin"
+DATA_LICENCES = {
+    "cifar10": "CIFAR-10, no formal licence, cite Krizhevsky 2009",
+    "cifar100": "CIFAR-100, no formal licence, cite Krizhevsky 2009",
+    "scenes": _BUILTIN,
+    "folder": "licence of the photographs: their owner knows",
+}
 
 
 class Train(Protocol):
@@ -156,11 +172,6 @@ def _denoiser_data(settings: DenoiserTraining) -> tuple[DataSettings, DataSettin
     return whole, whole
 
 
-def _denoiser_licence(settings: DenoiserTraining) -> str:
-    licences = {"cifar10": _CIFAR10, "scenes": _BUILTIN, "folder": "licence of the photographs: their owner knows"}
-    return licences[settings.data]
-
-
 def _judge_denoiser(settings: DenoiserTraining, weights: Weights) -> tuple[dict[str, float], str]:
     """What purification costs the classifier of the same images: clean accuracy before and after."""
     if settings.data == "folder" or settings.side != 32:
@@ -234,8 +245,17 @@ CIFAR10 = Job(
     function=_classifier,
     judge=None,
     architecture=_residual_architecture("residual_classifier"),
-    data_licence=lambda _: _CIFAR10,
+    data_licence=lambda _: DATA_LICENCES["cifar10"],
     weights=lambda _: "cifar10_classifier",
+)
+CIFAR100 = Job(
+    settings=ClassifierTraining(epochs=80, batch=128, learning_rate=0.2),
+    data=lambda _: (Cifar100(split="train"), Cifar100(split="test")),
+    function=_classifier,
+    judge=None,
+    architecture=_residual_architecture("residual_classifier"),
+    data_licence=lambda _: DATA_LICENCES["cifar100"],
+    weights=lambda _: "cifar100_classifier",
 )
 SCENES = Job(
     settings=ClassifierTraining(widths=(16, 32, 64), batch=64, learning_rate=0.2, average=0.99),
@@ -261,7 +281,7 @@ DENOISER = Job(
     function=_denoiser,
     judge=_judge_denoiser,
     architecture=_denoiser_architecture,
-    data_licence=_denoiser_licence,
+    data_licence=lambda settings: DATA_LICENCES[settings.data],
     weights=lambda settings: f"{settings.data}_denoiser",
 )
 SUPER_RESOLUTION = Job(
@@ -279,6 +299,6 @@ ARTIFACT_REMOVAL = Job(
     function=_artifact_removal,
     judge=None,
     architecture=_artifact_removal_architecture,
-    data_licence=lambda settings: _CIFAR10 if settings.data == "cifar10" else _photo_licence(settings),
+    data_licence=lambda settings: DATA_LICENCES["cifar10"] if settings.data == "cifar10" else _photo_licence(settings),
     weights=lambda settings: f"artifact_removal_{settings.data}_q{settings.quality}",
 )

@@ -40,7 +40,8 @@ class PurifierTraining(LoopSettings):
         data: images with classes to learn from.
         target: the classifier that is attacked, and that judges; empty takes the one of the zoo for the data.
         attack: what is done to the images; the attacker does not know of the purifier.
-        count: training images that are attacked; None: 20,000 of CIFAR-10, all of scenes.
+        count: training images that are attacked; None: 20,000 of CIFAR-10, else all.
+        label: ends the name of the weights, to tell networks of one kind apart.
         held_out: test images that are attacked to judge by. They are chosen otherwise than those of the recipes: of
             CIFAR-10 few are in both, of the 560 test tiles of scenes many must be.
     """
@@ -59,11 +60,12 @@ class PurifierTraining(LoopSettings):
     options: dict[str, JsonValue] = Field(default_factory=dict)
     loss: Loss = "own"
     balance: float = Field(default=1.0, ge=0)
-    data: Literal["cifar10", "scenes"] = "cifar10"
+    data: Literal["cifar10", "cifar100", "scenes"] = "cifar10"
     target: str = ""
     attack: str = "pgd:epsilon=8/255,steps=10,step=2/255"
     count: int | None = Field(default=None, ge=1)
     held_out: int = Field(default=500, ge=1)
+    label: str = Field(default="", pattern="^[a-z0-9_]*$")
 
     @field_validator("attack")
     @classmethod
