@@ -13,6 +13,7 @@ import typer
 
 from lustral.analysis.commands import analyse
 from lustral.settings import SettingsError
+from lustral.tuning.command import tune_command
 
 if TYPE_CHECKING:
     from lustral.bench.plan import Plan
@@ -286,6 +287,8 @@ def train_command(
     card = run_training(name, out=out, settings=overrides, progress=tell, device=device)
     _show(card.model_dump_json(indent=1))
 
+
+app.command("tune")(tune_command)
 
 weights_app = typer.Typer(help="Weights that others published.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")

@@ -27,7 +27,7 @@ from lustral.report.results import WORST, Result
 from lustral.report.table import Row, Table
 from lustral.report.text import json_text, no_nan, plain
 
-__all__ = ["content_policy", "make_page"]
+__all__ = ["content_policy", "embedded", "library_styles", "make_page", "package_file", "plotly_library"]
 
 _LONGEST_SETTINGS = 20_000
 
@@ -38,12 +38,10 @@ def make_page(table: Table, claims: Sequence[Claim] = ()) -> str:
     The content security policy allows the page's own three scripts and one style sheet by their hashes,
     pictures from data and blob URIs, and nothing else: no network, no inline handlers, no eval.
     """
-    style, script = _package_file("page.css"), _package_file("page.js")
-    library = plotly_offline.get_plotlyjs()
-    if "</script" in library.lower():
-        raise RuntimeError("this version of plotly cannot be put inside a page: its script ends a script element")
+    style, script = package_file("page.css"), package_file("page.js")
+    library = plotly_library()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(_package_file("page.html.j2"))
+    template = environment.from_string(package_file("page.html.j2"))
     return template.render(
         header=_header(table),
         claims=claim_views(claims),
@@ -53,14 +51,26 @@ def make_page(table: Table, claims: Sequence[Claim] = ()) -> str:
         columns=COLUMNS,
         policy=content_policy([library, script], [style]),
         library=Markup(library),
-        library_styles=_library_styles(library),
+        library_styles=library_styles(library),
         script=Markup(script),
         style=Markup(style),
-        data=Markup(_embedded(_payload(table))),
+        data=Markup(embedded(_payload(table))),
     )
 
 
-def _library_styles(library: str) -> list[str]:
+def plotly_library() -> str:
+    """The script of plotly, which goes into the page.
+
+    Raises:
+        RuntimeError: it cannot stand inside a script element.
+    """
+    library = plotly_offline.get_plotlyjs()
+    if "</script" in library.lower():
+        raise RuntimeError("this version of plotly cannot be put inside a page: its script ends a script element")
+    return library
+
+
+def library_styles(library: str) -> list[str]:
     """Ids of the style sheets that plotly adds unless an element with that id is there.
 
     The policy refuses them and our own sheet has the rules they are needed for, so the page holds the place.
@@ -79,11 +89,12 @@ def _hash(text: str) -> str:
     return f"'sha256-{base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()}'"
 
 
-def _package_file(name: str) -> str:
-    return (resources.files("lustral.report") / "templates" / name).read_text(encoding="utf-8")
+def package_file(name: str, package: str = "lustral.report") -> str:
+    """A template, script or style sheet of a package that makes pages."""
+    return (resources.files(package) / "templates" / name).read_text(encoding="utf-8")
 
 
-def _embedded(value: Any) -> str:
+def embedded(value: Any) -> str:
     """JSON that cannot end the script element it stands in."""
     text = json_text(value)
     return text.replace("<", "\\u003c").replace(">", "\\u003e").replace("&", "\\u0026")
