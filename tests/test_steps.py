@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from lustral.steps import checkpointing, show, step, watching
+from lustral.steps import checkpointing, show, step, watched, watching
 from tests.diffusion.examples import SAMPLERS, images, noise_for, purified, tiny_denoiser
 
 
@@ -298,3 +298,20 @@ def test_a_watcher_sees_every_event_once_and_its_tensors_are_part_of_the_graph()
     assert [event for event, _ in events] == ["inside", "state"]
     assert events[1][1]["t"] == 3
     torch.testing.assert_close(x.grad, 2 * x.detach().exp())
+
+
+def test_a_purifier_can_ask_whether_anybody_watches() -> None:
+    seen: list[bool] = []
+
+    def inside(x: Tensor) -> Tensor:
+        seen.append(watched())
+        return x.exp()
+
+    x = numbers(4).requires_grad_()
+    with watching(lambda event, facts: None), checkpointing():
+        y = step(inside, x)
+        with watching(None):
+            assert not watched()
+        y.sum().backward()
+    assert seen == [True, False], "not when the step is recomputed"
+    assert not watched()

@@ -11,7 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-__all__ = ["Watcher", "checkpointing", "show", "step", "watching"]
+__all__ = ["Watcher", "checkpointing", "show", "step", "watched", "watching"]
 
 Watcher = Callable[[str, dict[str, Any]], None]
 """Told of what happens: the kind of event and what belongs to it."""
@@ -150,10 +150,19 @@ def checkpointing(active: bool = True, keep: int = 0) -> Generator[None]:
 
 
 def show(event: str, **facts: Any) -> None:
-    """Tell the watcher, if there is one, what just happened; a sampler shows its states this way."""
+    """Tell the watcher, if there is one, what just happened; a sampler shows its states this way.
+
+    Any purifier may show what it does inside as ``show("picture", name="mask", x=images)``, images (n, 3, h, w) in
+    [0, 1], one per image that it purifies: the benchmark keeps them for the report.
+    """
     watcher = _watcher.get()
     if watcher is not None:
         watcher(event, facts)
+
+
+def watched() -> bool:
+    """Whether anybody watches; what is only made to be shown should not be made otherwise."""
+    return _watcher.get() is not None
 
 
 @contextmanager

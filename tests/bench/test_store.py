@@ -112,6 +112,12 @@ def test_row_digest_sees_every_value_but_not_timing_nor_column_order():
     )
 
 
+def test_rows_of_cells_without_strips_have_the_digest_they_always_had():
+    """Of version 0.1.0, before there were columns ``picture_steps_*``: no stored file may read as damaged."""
+    columns = {"image": ["a"], "truth": [1.0], "correct": [[True]], "picture_clean": [b"P"], "picture_attacked": [None]}
+    assert digest_rows(to_table(columns)) == "e97e9a3342ac7423b721ab596c949330adfbe92accd83c83f2dd4bbb11693993"
+
+
 def test_a_finished_cell_is_never_changed(tmp_path):
     store = Store(tmp_path)
     store.write(CELL, CellResult(COLUMNS), {"by": "first"})

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -14,6 +16,7 @@ from lustral.purifiers.occlusion import fillings, sensitivity
 from lustral.purifiers.soft_mask import soft_mask
 from lustral.purifiers.superpixels import superpixels
 from lustral.settings import SettingsError
+from lustral.steps import watching
 from tests.contracts.purifiers import noise_for, smooth_classifier
 
 QUICK = MSID(scales=(4, 9), weights=(0.5, 0.5), steps=2, resamplings=1, refine=0, blur=0.25)
@@ -137,6 +140,52 @@ def test_a_quality_metric_can_be_protected_too() -> None:
 def test_an_image_in_which_nothing_stands_out_is_only_refined() -> None:
     x = torch.full((1, 3, 8, 8), 0.5, dtype=torch.float64)
     assert torch.equal(QUICK.build(target=corner)(x, noise_for(1)), x)
+
+
+def shown(settings: MSID, x: Tensor, target: Any = corner) -> tuple[dict[str, Tensor], Tensor]:
+    """Pictures by name, and the result."""
+    pictures: dict[str, Tensor] = {}
+
+    def keep(event: str, facts: dict[str, Any]) -> None:
+        if event == "picture":
+            pictures[facts["name"]] = facts["x"]
+
+    with watching(keep):
+        return pictures, settings.build(target=target)(x, noise_for(len(x)))
+
+
+def test_who_watches_sees_the_maps_the_mask_and_what_was_inpainted() -> None:
+    x = quadrants()
+    settings = QUICK.model_copy(update={"refine": 1})
+    pictures, _ = shown(settings, x)
+    assert list(pictures) == ["sensitivity 4", "sensitivity 9", "fused", "mask", "inpainted"]
+    for picture in pictures.values():
+        assert picture.shape == x.shape
+        assert 0 <= float(picture.min()) <= float(picture.max()) <= 1
+    for name in ("sensitivity 4", "sensitivity 9", "fused"):
+        grey = pictures[name]
+        assert torch.equal(grey[:, :1].expand_as(grey), grey)
+        assert grey.amin((1, 2, 3)).tolist() == [0, 0]
+        assert grey.amax((1, 2, 3)).tolist() == [1, 1]
+        assert grey[:, :, 18:].sum() == 0, "the target looks at the upper left alone"
+    hidden = mask_of(settings, x, corner).bool().expand_as(x)
+    assert hidden.any()
+    assert set(pictures["mask"][hidden].tolist()) == {0.5}
+    assert torch.equal(pictures["mask"][~hidden], x[~hidden])
+    assert torch.equal(pictures["inpainted"], shown(QUICK, x)[1])
+    assert "inpainted" not in shown(QUICK, x)[0], "it is the result"
+
+
+@pytest.mark.parametrize("backward", ["fixed", "soft"])
+def test_watching_changes_no_bit_of_result_and_gradient(backward: str) -> None:
+    settings = QUICK.model_copy(update={"refine": 1, "mask_backward": backward})
+    found: list[tuple[Tensor, Tensor]] = []
+    for is_watched in (False, True):
+        x = quadrants(1).requires_grad_()
+        y = shown(settings, x)[1] if is_watched else settings.build(target=corner)(x, noise_for(1))
+        found.append((y.detach(), torch.autograd.grad(y.square().sum(), x)[0]))
+    assert torch.equal(found[0][0], found[1][0])
+    assert torch.equal(found[0][1], found[1][1])
 
 
 def test_passes_are_an_upper_bound() -> None:

@@ -15,6 +15,7 @@ from PIL import Image
 
 from lustral.bench.cell import CellResult
 from lustral.bench.store import Store
+from lustral.bench.strips import join_strip
 from lustral.settings import digest
 
 PROTOCOL = {"draws": 4, "worst_of": 2, "votes": 3, "selection_draws": 4, "check_images": 4, "checks": True}
@@ -203,6 +204,20 @@ def add_suite(
                     attack={"name": "fgsm", "of": label}, access=access,
                     facts={"attack_purifier": "a", "score_purifier": "a"},
                 )  # fmt: skip
+
+
+def add_strips(fake: FakeStore, defence: str, names: list[str], first: int = 0) -> None:
+    """What one defence showed of its inside, in every cell that starts at image ``first`` or later."""
+    for cell, result in fake.cells:
+        if cell.settings.get("defence", {}).get("name") == defence and cell.settings["start"] >= first:
+            phase = "clean" if cell.kind == "clean" else "attacked"
+            shots = result.columns["picture_clean" if phase == "clean" else "picture_purified_attacked"]
+            result.columns[f"picture_steps_{phase}"] = [shot and strip(names) for shot in shots]
+
+
+def strip(names: list[str], size: int = 32) -> bytes:
+    tiles = [np.asarray(Image.open(io.BytesIO(picture(300 + place, size)))) for place in range(len(names))]
+    return join_strip(dict(zip(names, tiles, strict=True)))
 
 
 BLIND = {"name": "access", "knowledge": "blind", "eot": 1, "budget": None, "surrogate": None}

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 from browser import Browser, chromium
-from conftest import EVIL, rich_store
+from conftest import EVIL, add_strips, rich_store
 
 from lustral.report import build_table, write_report
 from lustral.report.exports import to_csv
@@ -23,6 +23,7 @@ pytestmark = [
 ]
 
 NAMES = "return [...document.querySelectorAll('#table tbody td.name')].map((cell) => cell.textContent)"
+STEPS = [*(f"sensitivity {count}" for count in (5, 10, 15)), "fused", EVIL[1], "inpainted"]
 COUNT = "return document.querySelector('#count').textContent"
 
 
@@ -36,6 +37,7 @@ def page(tmp_path_factory: pytest.TempPathFactory) -> Path:
             result.columns |= {"broken": [[False]] * n, "purified_attacked": [[v] for v in result.columns["truth"]]}
             if cell.kind == "adaptive":
                 result.columns |= {"dead_start": [True] * n, "dead_tenth": [True] * n}
+    add_strips(store, "median_blur", STEPS)
     claim = {"table": "Table 1", "paper": "A paper", "suite": "scenes", "defence": {"name": "jpeg", "quality": 75}}
     claim |= {"row": EVIL[1], "robust": 83.0, "threat": EVIL[2], "same": "APGD-EOT", "against": {"name": "identity"}}
     return write_report(store.write(tmp_path_factory.mktemp("store"), title=EVIL[0], published=[claim]))
@@ -113,6 +115,24 @@ def test_details_pictures_and_slider(browser: Browser):
     assert browser.run("return document.querySelector('#compare-left').src") != before
     browser.click("#detail-close")
     assert not browser.run("return document.querySelector('#detail').open")
+
+
+def test_what_a_purifier_showed_of_its_inside_stands_below(browser: Browser):
+    number = browser.run("return data.defences.findIndex((one) => one.name.startsWith('median_blur'))")
+    browser.run("openDetail(arguments[0])", number)
+    texts = "return [...document.querySelectorAll('.strip figcaption')].map((one) => one.textContent)"
+    assert browser.run(texts) == STEPS * 2
+    alts = browser.run("return [...document.querySelectorAll('.strip img')].map((one) => one.alt)")
+    assert alts[0] == "Inside the purifier, clean image: sensitivity 5"
+    assert alts[-1] == "Inside the purifier, attacked image: inpainted"
+    browser.wait("[...document.querySelectorAll('.strip img')].every((one) => one.naturalWidth === 32)")
+    assert browser.run("return document.querySelector('#detail').scrollWidth <= innerWidth")
+    if browser.run("return innerWidth") < 500:
+        strip = "document.querySelector('.strip')"
+        assert browser.run(f"return {strip}.scrollWidth > {strip}.clientWidth")
+    browser.run("openDetail(0)")
+    assert browser.run("return document.querySelectorAll('#strips *').length") == 0
+    browser.run("document.querySelector('#detail').close()")
 
 
 def test_figure_switches_and_opens_details(browser: Browser):

@@ -117,10 +117,10 @@ def test_large_pictures_are_cut_to_their_centre():
 
     from PIL import Image
 
-    from lustral.report.pictures import _uri
+    from lustral.report.pictures import _opened, _uri
 
     data = picture(0, 300)
-    shown = Image.open(io.BytesIO(base64.b64decode(_uri(data).split(",")[1])))
+    shown = Image.open(io.BytesIO(base64.b64decode(_uri(_opened(data)).split(",")[1])))
     whole = Image.open(io.BytesIO(data))
     assert shown.size == (SIDE, SIDE)
     assert shown.getpixel((0, 0)) == whole.getpixel((86, 86))

@@ -20,6 +20,7 @@ from lustral.attacks.goals import Goal, Misclassify, MoveScore
 from lustral.bench.cell import CellResult
 from lustral.bench.encoding import fidelity, pack_images, pictures, unpack_images
 from lustral.bench.gradients import Defended, build_in_float64, check_gradient
+from lustral.bench.inside import Watched
 from lustral.bench.plan import Cell
 from lustral.bench.protocol import answers, attack_images, draw_outputs, score_noise, verdicts
 from lustral.data import parse_data
@@ -133,7 +134,8 @@ def _clean(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple
         bare_seconds = time.perf_counter() - started
     draws = cell.settings["draws"]
     noise = score_noise(cell.settings["seed"], chunk.ids, attacked=False)
-    draw_outputs(target, purifier, chunk.x, noise, 1)  # warms up, so that no first-call cost is timed
+    inside = Watched(purifier, cell.settings["pictures"])
+    draw_outputs(target, inside, chunk.x, noise, 1)  # warms up, so that neither a first call nor watching is timed
     outputs, purified, seconds = draw_outputs(target, purifier, chunk.x, noise, draws)
     kind = target_settings.kind
     said = answers(kind, outputs.flatten(0, 1)).unflatten(0, (len(chunk.ids), draws))
@@ -146,6 +148,7 @@ def _clean(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple
         **fidelity("clean", purified, chunk.x),
         "picture_clean": pictures(chunk.x, cell.settings["pictures"]),
         "picture_purified_clean": pictures(purified, cell.settings["pictures"]),
+        **inside.columns("clean"),
     }
     facts = {
         "score_purifier": _module_digest(cell, purifier_settings, purifier),
@@ -175,18 +178,15 @@ def _goal(settings: TargetSettings, chunk: _Chunk, reference: list[float] | None
 
 def _attack(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
     target_settings, target = _built(cell)
-    reference = None
-    if target_settings.kind == "quality":
-        with torch.no_grad():
-            reference = target(chunk.x).tolist()
+    with torch.no_grad():
+        reference = target(chunk.x).tolist() if target_settings.kind == "quality" else None
     columns, _ = _run_attack(cell, chunk, _goal(target_settings, chunk, reference), None)
     return columns, {}
 
 
 def _adaptive(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
-    target_settings, _ = _built(cell)
     purifier_settings, purifier = _built_purifier(cell, cell.settings["defence"])
-    goal = _goal(target_settings, chunk, _reference(cell, inputs))
+    goal = _goal(_built(cell)[0], chunk, _reference(cell, inputs))
     columns, adversarial = _run_attack(cell, chunk, goal, purifier)
     scores, facts = _score_images(cell, chunk, goal, adversarial)
     differentiated = cell.settings["access"].get("surrogate")
@@ -244,8 +244,7 @@ def _run_attack(
     # A budget below one question leaves no trace: the margin of nothing tried.
     trace = oracle.trace or [torch.full((len(chunk.ids),), -torch.inf)]
     tail = trace[max(0, len(trace) - 1 - TRACE_TAIL)]
-    height, width = chunk.x.shape[2:]
-    n = len(chunk.ids)
+    n, _, height, width = chunk.x.shape
     columns: Columns = {
         "adversarial": pack_images(chosen.x),
         "height": [height] * n,
@@ -275,12 +274,11 @@ def _without_versions(values: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _score(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:
-    target_settings, _ = _built(cell)
     attacked = next(result for result in inputs.values() if "adversarial" in result.columns)
     images = unpack_images(attacked.columns)
     padding = np.repeat(images[:1], len(chunk.ids) - len(images), axis=0)
     adversarial = from_uint8(np.concatenate([images, padding])).to(chunk.x.device)
-    goal = _goal(target_settings, chunk, _reference(cell, inputs))
+    goal = _goal(_built(cell)[0], chunk, _reference(cell, inputs))
     return _score_images(cell, chunk, goal, adversarial)
 
 
@@ -290,11 +288,13 @@ def _score_images(cell: Cell, chunk: _Chunk, goal: Goal, adversarial: Images) ->
     purifier_settings, purifier = _built_purifier(cell, cell.settings["defence"])
     draws = 1 if cell.settings["access"]["knowledge"] == "known_noise" else cell.settings["draws"]
     noise = score_noise(cell.settings["seed"], chunk.ids, attacked=True)
-    outputs, purified, _ = draw_outputs(target, purifier, adversarial, noise, draws)
+    inside = Watched(purifier, cell.settings["pictures"])
+    outputs, purified, _ = draw_outputs(target, inside, adversarial, noise, draws)
     columns: Columns = {
         "purified_attacked": answers(target_settings.kind, outputs.flatten(0, 1)).unflatten(0, (-1, draws)).tolist(),
         "broken": verdicts(goal, outputs).tolist(),
         **fidelity("attacked", purified, chunk.x),
         "picture_purified_attacked": pictures(purified, cell.settings["pictures"]),
+        **inside.columns("attacked"),
     }
     return columns, {"score_purifier": _module_digest(cell, purifier_settings, purifier)}

@@ -29,7 +29,11 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(("purified_clean", "purified_attacked"), arrow.list_(arrow.float64())),
     **dict.fromkeys(("correct", "broken"), arrow.list_(arrow.bool_())),
     **dict.fromkeys(
-        ("adversarial", *(f"picture_{what}" for what in ("clean", "attacked", "purified_clean", "purified_attacked"))),
+        (
+            "adversarial",
+            *(f"picture_{what}" for what in ("clean", "attacked", "purified_clean", "purified_attacked")),
+            *(f"picture_steps_{phase}" for phase in ("clean", "attacked")),
+        ),
         arrow.binary(),
     ),
 }

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
@@ -32,6 +32,16 @@ def _split_plus(value: Any) -> Any:
 
 Scales = Annotated[tuple[Annotated[int, Field(ge=1)], ...], BeforeValidator(_split_plus), Field(min_length=1)]
 Weights = Annotated[tuple[float, ...], BeforeValidator(_split_plus), Field(min_length=1)]
+
+
+class _Look(NamedTuple):
+    """What the target is sensitive to in one image: a mask (h, w), and for every scale (s, h, w) or them all (h, w)."""
+
+    mask: Tensor
+    labels: Tensor
+    filling: Tensor
+    maps: Tensor
+    fused: Tensor
 
 
 class MSID(PurifierSettings):
@@ -66,6 +76,10 @@ class MSID(PurifierSettings):
     Cost: passes of the denoiser, ``(len(times) - 2) resamplings + 1 + refine (repeats + 1)``, and of the target,
         ``sum(scales) + 1``, counted together; SLIC mostly returns fewer regions than it is asked for, rarely more.
         "soft" runs the target's passes again when a gradient is asked for.
+
+    Shows: "picture" events for ``lustral.steps.watching``: the map of each scale and the fused one in grey, black where
+        the target is least and white where it is most sensitive; the image with what is hidden in grey; and what was
+        inpainted, if it is refined after.
 
     Raises:
         ValueError: settings that do not fit together.
@@ -152,23 +166,25 @@ class MSID(PurifierSettings):
         from lustral.purifiers.masks import contextual_cues
         from lustral.purifiers.soft_mask import soft_mask
         from lustral.purifiers.substitute import needs_gradient, substitute
+        from lustral.steps import watched
 
         chances = noise.numbers(2 * sum(self.scales) + 2)  # drawn in every case, so that imputers share what follows
         found = [self._look(image, target, chances[row]) for row, image in enumerate(x.detach())]
-        masks = torch.stack([mask for mask, _, _ in found])
+        masks = torch.stack([look.mask for look in found])
         cued = contextual_cues(masks, self.pitch, self.cell, self.jitter, noise)
         known = (~cued)[:, None].to(x)
+        if watched():
+            self._show(x.detach(), known, found)
         if self.mask_backward == "fixed" or not needs_gradient(x):
             return known
         soft = [
-            soft_mask(image, labels, self._fused_over(labels), target, filling, self.weights, mask)
-            for image, (mask, labels, filling) in zip(x, found, strict=True)
+            soft_mask(image, look.labels, self._fused_over(look.labels), target, look.filling, self.weights, look.mask)
+            for image, look in zip(x, found, strict=True)
         ]
         cues = (masks & ~cued)[:, None].to(x)
         return substitute(known, 1 - torch.stack(soft)[:, None] * (1 - cues))
 
-    def _look(self, image: Tensor, target: Callable[[Images], Tensor], chances: Tensor) -> tuple[Tensor, ...]:
-        """Mask (h, w), segmentations (s, h, w) and fillings of one image."""
+    def _look(self, image: Tensor, target: Callable[[Images], Tensor], chances: Tensor) -> _Look:
         import torch
 
         from lustral.purifiers.fusion import fuse, stretch
@@ -181,9 +197,23 @@ class MSID(PurifierSettings):
         filling = fillings(image, self.imputer, self.blur, chances[:count])
         maps = stretch(sensitivity(image, labels, target, filling))
         fused = fuse(maps, self._fused_over(labels), self.weights)
-        if self.mask == "threshold":
-            return threshold_mask(fused, self.share), labels, filling
-        return cluster_mask(fused, self.clusters, self.top), labels, filling
+        by_share = self.mask == "threshold"
+        mask = threshold_mask(fused, self.share) if by_share else cluster_mask(fused, self.clusters, self.top)
+        return _Look(mask, labels, filling, maps, fused)
+
+    def _show(self, x: Images, known: Tensor, found: Sequence[_Look]) -> None:
+        """Maps (n, h, w) as grey pictures, and what the inpainting gets to see."""
+        import torch
+
+        from lustral.purifiers.fusion import stretch
+        from lustral.steps import show
+
+        for place, count in enumerate(self.scales):
+            maps = torch.stack([look.maps[place] for look in found])
+            show("picture", name=f"sensitivity {count}", x=maps[:, None].expand_as(x))
+        fused = stretch(torch.stack([look.fused for look in found]))
+        show("picture", name="fused", x=fused[:, None].expand_as(x))
+        show("picture", name="mask", x=x * known + (1 - known) / 2)
 
     def _fused_over(self, labels: Tensor) -> Tensor:
         return labels[0 if self.regions == "coarsest" else -1]
@@ -191,9 +221,11 @@ class MSID(PurifierSettings):
     def _restored(self, denoise: Denoise, x: Images, known: Tensor, noise: Noise) -> Images:
         from lustral.purifiers.diffpir_inpaint import diffpir_inpaint
         from lustral.purifiers.vps_refine import vps_refine
+        from lustral.steps import show
 
         inpaint = partial(diffpir_inpaint, steps=self.steps, spacing=self.spacing, resamplings=self.resamplings)
         y = inpaint(denoise, x, known, noise, regularisation=self.regularisation, zeta=self.zeta)
         if self.refine == 0:
             return y
+        show("picture", name="inpainted", x=y)
         return vps_refine(denoise, y, noise, time=self.refine, gamma=self.gamma, repeats=self.repeats)

@@ -175,6 +175,7 @@ def _payload(table: Table) -> dict[str, Any]:
         "defences": [_defence(table, key, album) for key in keys],
         "figures": _figures(table, numbers),
         "pictures": album.pool,
+        "strips": _harmless(album.strips),
         "pictures_left_out": album.left_out,
         "side": SIDE,
         "indicators": INDICATORS,

@@ -11,6 +11,10 @@ const SHOTS = {
   purified_clean: "Purified clean",
   purified_attacked: "Purified attacked",
 };
+const STRIPS = {
+  steps_clean: "Inside the purifier, clean image",
+  steps_attacked: "Inside the purifier, attacked image",
+};
 const DIFFERENCES = [
   ["attacked", "clean", "Attacked - clean"],
   ["purified_attacked", "clean", "Purified attacked - clean"],
@@ -390,10 +394,26 @@ async function drawPictures() {
     return { canvas, pair: [a, b], tile: make("figure", {}, canvas, make("figcaption", { textContent: `${text}, x ${gain}` })) };
   });
   byId("tiles").replaceChildren(...tiles, ...differences.map((entry) => entry.tile));
+  drawStrips();
   const left = data.pictures_left_out ? ` Pictures of ${data.pictures_left_out} more images were left out to keep the page small.` : "";
   byId("picture-note").textContent =
     `Image ${opened.image}. Differences are shown around grey. Pictures larger than ${data.side} pixels are cut to their centre.${left}`;
   await Promise.all(differences.map(({ canvas, pair }) => drawDifference(canvas, ...pair.map(sourceOf), gain)));
+}
+
+/** What the purifier showed of its inside, in the order in which it did, scrolling sideways where it does not fit. */
+function drawStrips() {
+  const shown = shotsOf()[opened.image];
+  const strips = Object.entries(STRIPS).filter(([what]) => what in shown);
+  byId("strips").replaceChildren(
+    ...strips.flatMap(([what, title]) => {
+      const tiles = data.strips[shown[what]].map(([name, picture]) =>
+        make("figure", {}, make("img", { src: data.pictures[picture], alt: `${title}: ${name}` }), make("figcaption", { textContent: name })),
+      );
+      const strip = make("div", { className: "strip", tabIndex: 0, role: "region", "aria-label": `${title}, scrolls sideways` }, ...tiles);
+      return [make("h4", { textContent: title }), strip];
+    }),
+  );
 }
 
 function drawComparison() {
