@@ -31,7 +31,7 @@ def test_access_is_read_from_text_mappings_and_settings():
         (
             parse_attack,
             "pdg",
-            "unknown attack 'pdg' (did you mean 'pgd'?); known attacks: apgd, autoattack, carlini_wagner,",
+            "unknown attack 'pdg' (did you mean 'pgd'?); known attacks: apgd, autoattack, cadv, carlini_wagner,",
         ),
         (parse_attack, "pgd:stpes=3", "unknown setting 'stpes' of pgd; known settings:"),
         (parse_attack, "pgd:steps=0", "pgd.steps"),
@@ -69,4 +69,5 @@ def test_settings_load_no_torch():
     code = "import sys, lustral.attacks; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     gradients = {"fgsm", "ifgsm", "pgd", "apgd", "fab", "deepfool", "carlini_wagner", "autoattack", "diffattack"}
-    assert set(ATTACKS) == gradients | {"random_noise", "square", "nattack"}
+    unbounded = {"stadv", "color_shift", "cadv"}
+    assert set(ATTACKS) == gradients | unbounded | {"random_noise", "square", "nattack", "spsa"}

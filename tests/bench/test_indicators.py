@@ -756,3 +756,16 @@ def test_recipes_with_traps_leave_no_trace() -> None:
         parse_target("trap_linear")
     with pytest.raises(ValueError, match="cannot be used"):
         recipe_of("trap_detach")
+
+
+@pytest.mark.parametrize(("indicator", "knowledge"), [("I10", "scores"), ("I11", "bpda")])
+def test_attackers_who_may_do_more_are_no_evidence_against_the_main_attack(indicator, knowledge):
+    main = made(rates=some(10), attack={"norm": "linf", "epsilon": 8 / 255})
+    for attack, expected in (
+        ({"norm": "linf", "epsilon": 8 / 255}, "FAIL"),
+        ({"norm": "linf", "epsilon": 4 / 255}, "FAIL"),
+        ({"norm": "linf", "epsilon": 16 / 255}, "NOT RUN"),
+        ({"norm": "l2", "epsilon": 8 / 255}, "NOT RUN"),
+    ):
+        other = made(rates=some(40), knowledge=knowledge, label="other", attack=attack)
+        assert verdict(indicator, main, other) == expected

@@ -212,12 +212,22 @@ needs_data = pytest.mark.skipif(not os.environ.get("LUSTRAL_DATA"), reason="LUST
 
 @pytest.mark.data
 @needs_data
-@pytest.mark.parametrize("settings", [Cifar10(), Cifar100()])
-def test_the_real_test_files_are_whole(settings):
-    images = settings.load()
-    classes = len(images.classes)
+def test_the_real_test_file_is_whole():
+    images = Cifar10().load()
     assert len(images) == 10_000
-    counts = np.bincount(images.truth, minlength=classes)
-    assert len(counts) == classes
-    assert set(counts) == {10_000 // classes}
+    assert set(np.bincount(images.truth, minlength=10)) == {1000}
     assert {image.shape for image in images.images} == {(32, 32, 3)}
+
+
+@pytest.mark.data
+@needs_data
+def test_the_two_parts_of_cifar100_are_whole_and_share_no_image():
+    train, test = (Cifar100(split=split).load() for split in ("train", "test"))
+    assert not set(train.ids) & set(test.ids)
+    assert {image.shape for image in (*train.images, *test.images)} == {(32, 32, 3)}
+    if "own split" not in test.name:
+        pytest.skip("these are the official files, of which the training part is large enough to be right")
+    assert (len(train), len(test)) == (8_000, 2_000)
+    counts = [np.bincount(part.truth, minlength=100) for part in (train, test)]
+    assert set(sum(counts)) == {100}
+    assert min(counts[1]) >= 10

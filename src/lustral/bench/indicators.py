@@ -228,11 +228,17 @@ def _unbounded(evidence: Evidence, main: AttackEvidence) -> Verdict:
 
 
 def _weaker(evidence: Evidence, main: AttackEvidence) -> Iterator[AttackEvidence]:
-    """Attackers that know less than the examined one."""
+    """Attackers that know less than the examined one, and may do no more."""
     for attack in evidence.attacks:
         asked = attack.role in ("main", "I10:square", "I12:noise") and attack is not main
-        if asked and attack.knowledge in ("blind", "scores"):
+        if asked and attack.knowledge in ("blind", "scores") and _is_allowed(attack, main):
             yield attack
+
+
+def _is_allowed(other: AttackEvidence, main: AttackEvidence) -> bool:
+    """Whether all that ``other`` may do is allowed to ``main``: the same norm, no larger epsilon."""
+    ours, theirs = main.attack, other.attack
+    return theirs.get("norm") == ours.get("norm") and theirs.get("epsilon", 0) <= ours.get("epsilon", 0) * (1 + 1e-9)
 
 
 def _dominates(evidence: Evidence, main: AttackEvidence) -> Verdict:
@@ -254,7 +260,7 @@ def _iterative(evidence: Evidence, main: AttackEvidence) -> Verdict:
     found: list[tuple[str, AttackEvidence | None]] = [("one step", evidence.with_role("I11:fgsm"))]
     if main.knowledge not in ("blind", "scores", "bpda"):
         bpda = evidence.with_role("I11:bpda")
-        lines = [a for a in evidence.attacks if a.role == "main" and a.knowledge == "bpda"]
+        lines = [a for a in evidence.attacks if a.role == "main" and a.knowledge == "bpda" and _is_allowed(a, main)]
         found += [("BPDA", bpda), *((a.label, a) for a in lines if bpda is None or a.label != bpda.label)]
     outcome, texts, value = "NOT RUN", list[str](), -1.0
     for name, other in found:
