@@ -18,6 +18,7 @@ from conftest import BLIND, EXACT, TARGETS, FakeStore, attack_columns, clean_col
 from lustral.bench.evidence import Evidence, Verdict
 from lustral.bench.store import StoreError
 from lustral.report import build_table, write_report
+from lustral.report.columns import verdict_of
 from lustral.report.ranking import rank
 from lustral.report.samples import Samples
 
@@ -150,6 +151,24 @@ def test_the_indicators_see_what_the_cells_say(fake: FakeStore, tmp_path: Path, 
         assert row["upper_bound"]
         assert row["order"] is None
         assert row["indicator_string"] == "I9! I11+"
+
+
+@pytest.mark.parametrize(
+    ("main", "found", "verdict"),
+    [
+        ("exact", {"I2": Verdict("PASS")}, "passes checks"),
+        ("blind", {"I2": Verdict("PASS")}, "blind attacks only"),
+        ("blind", {"I2": Verdict("FAIL")}, "upper bound"),
+        ("blind", {}, "not checked"),
+    ],
+)
+def test_checks_of_an_attack_that_did_not_see_the_defence_pass_nothing(
+    fake: FakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, main: str, found: dict[str, Verdict], verdict: str
+):
+    monkeypatch.setattr("lustral.report.evidence.judge", lambda _: found)
+    add_noise_suite(fake)
+    fake.suites[-1]["attack"] = [{"label": name, "main": name == main} for name in LABELS]
+    assert {verdict_of(row) for row in build_table(fake.write(tmp_path)).rows} == {verdict}
 
 
 def test_checks_are_evidence_and_not_rows(fake: FakeStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

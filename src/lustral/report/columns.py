@@ -7,12 +7,12 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Literal
 
-__all__ = ["COLUMNS", "VERDICTS", "Column", "cell_text", "value_of", "verdict_of"]
+__all__ = ["COLUMNS", "PASSES", "Column", "cell_text", "value_of", "verdict_of"]
 
 Style = Literal["text", "percent", "number", "count", "place"]
 
 PASSES, UPPER_BOUND = "passes checks", "upper bound"
-VERDICTS = (PASSES, UPPER_BOUND)
+NOT_CHECKED, BLIND_ONLY = "not checked", "blind attacks only"
 
 
 @dataclass(frozen=True)
@@ -148,7 +148,7 @@ COLUMNS: tuple[Column, ...] = (
         "verdict",
         "Verdict",
         "'upper bound': an indicator from I1 to I10 failed, so the attack was not strong enough and the true "
-        "robustness may be lower.",
+        "robustness may be lower. 'blind attacks only': the attack that was checked did not see the defence.",
         "text",
     ),
     Column(
@@ -231,8 +231,12 @@ COLUMNS: tuple[Column, ...] = (
 
 
 def verdict_of(row: Mapping[str, Any]) -> str:
-    """What the indicators say of a row's robustness."""
-    return UPPER_BOUND if row["upper_bound"] else PASSES if row["indicator_string"] else "not checked"
+    """What the indicators say of a row's robustness; checks of attacks that never saw the defence say little."""
+    if row["upper_bound"]:
+        return UPPER_BOUND
+    if not row["indicator_string"]:
+        return NOT_CHECKED
+    return PASSES if row["adaptive"] else BLIND_ONLY
 
 
 def value_of(row: Mapping[str, Any], key: str) -> Any:

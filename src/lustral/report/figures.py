@@ -12,6 +12,7 @@ import numpy as np
 import plotly.graph_objects as graph
 
 from lustral.measures import pareto_front
+from lustral.report.columns import PASSES, verdict_of
 from lustral.report.labels import Points, label_points, short_names
 from lustral.report.results import WORST
 from lustral.report.table import Row
@@ -78,7 +79,7 @@ def pareto_figure(rows: Sequence[Row], places: Sequence[int]) -> dict[str, Any]:
     figure = graph.Figure()
     _add_front(figure, x[front], y[front])
     sizes = _sizes([row["cost"]["milliseconds"] for row in rows])
-    checked = np.array([bool(row["indicator_string"]) for row in rows], dtype=bool)
+    checked = np.array([verdict_of(row) == PASSES for row in rows], dtype=bool)
     for name, mask, symbol, colour in (
         ("passes its checks", passes & checked, "circle", BLUE),
         ("not checked", passes & ~checked, "circle-open", BLUE),

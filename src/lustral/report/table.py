@@ -65,6 +65,7 @@ class Row(Quality, Means):
     n: int
     seed: int
     main: bool
+    adaptive: bool
     order: int | None
     order_last: int | None
     tests: int
@@ -134,10 +135,13 @@ def _defence_rows(
     worst = (int(protocol.get("worst_of", _WORST_OF)), examined["robust"]) if random and examined else None
     check = gradient_check(source, mains[0])
     verdicts, upper_bound = verdicts_of(evidence_of(results, aim, label, under_control, worst, check))
+    judged = [result for result in mains if result.label == label] or mains
+    adaptive = judged[0].defence["name"] == "identity" or any(part.access["knowledge"] != "blind" for part in judged)
     for row in rows:
         row["indicators"] = verdicts
         row["indicator_string"] = indicator_string(verdicts)
         row["upper_bound"] = upper_bound
+        row["adaptive"] = adaptive
     return list(zip(rows, shown, strict=True))
 
 
@@ -162,6 +166,7 @@ def _row(result: Result, source: Source, protocol: Mapping[str, Any], is_main: b
         n=len(samples),
         seed=int(settings["seed"]),
         main=is_main,
+        adaptive=False,
         order=None,
         order_last=None,
         tests=0,
