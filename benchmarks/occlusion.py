@@ -54,17 +54,12 @@ def large() -> Tensor:
     return from_uint8(astronaut()[None, :256, 100:356].copy())
 
 
-def segment(image: Tensor, scales: Sequence[int]) -> Tensor:
-    """Superpixels of one image at all scales."""
-    return torch.stack([superpixels(image, count) for count in scales])
-
-
 Prepared = list[tuple[Tensor, Tensor, Tensor]]
 
 
 def prepare(images: Tensor, scales: Sequence[int]) -> Prepared:
     """Each image with its superpixels at all scales and what takes their place."""
-    return [(image, segment(image, scales), fillings(image, "blur")) for image in images]
+    return [(image, superpixels(image, scales), fillings(image, "blur")) for image in images]
 
 
 @torch.no_grad()
@@ -87,7 +82,7 @@ def loop(network: Network, images: Tensor, scales: Sequence[int]) -> list[Tensor
     for image in images:
         maps: list[Tensor] = []
         for count in scales:
-            before, labels = network(image[None]), superpixels(image, count)
+            before, labels = network(image[None]), superpixels(image, (count,))[0]
             heat = torch.zeros(image.shape[1:])
             for label in labels.unique():
                 occluded, mask = image.clone(), labels == label
@@ -102,7 +97,7 @@ def batches(images: Tensor, scales: Sequence[int]) -> list[Tensor]:
     """Batches of the size and, all in all, the number of images that ``ours`` needs."""
     found: list[Tensor] = []
     for image in images:
-        needed = int((segment(image, scales).amax((1, 2)) + 1).sum()) + 1
+        needed = int((superpixels(image, scales).amax((1, 2)) + 1).sum()) + 1
         size = -(-needed // -(-needed // BATCH))
         found += image.expand(needed, -1, -1, -1).contiguous().split(size)
     return found

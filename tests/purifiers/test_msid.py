@@ -107,7 +107,7 @@ def test_the_gradient_with_a_fixed_mask_misses_what_the_soft_one_has() -> None:
 
 def test_the_soft_mask_agrees_with_the_mask_and_its_gradient_is_that_of_its_values() -> None:
     image = quadrants(1)[0]
-    labels = torch.stack([superpixels(image, count) for count in (4, 9)])
+    labels = superpixels(image, (4, 9))
     filling = fillings(image, "blur", 0.25)
     maps = sensitivity(image, labels, smooth_classifier, filling)
     mask = cluster_mask(fuse(stretch(maps), labels[0], (0.5, 0.5)), 3, 1)

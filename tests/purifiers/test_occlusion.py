@@ -16,7 +16,7 @@ from lustral.purifiers.superpixels import superpixels
 from tests.contracts.purifiers import images, smooth_classifier
 
 IMAGE = images(1, 12, 10, torch.float64)[0]
-LABELS = torch.stack([superpixels(IMAGE, count) for count in (2, 9, 20)])
+LABELS = superpixels(IMAGE, (2, 9, 20))
 COUNTS = [int(part.max()) + 1 for part in LABELS]
 WEIGHTS = torch.randn(3, 12, 10, generator=torch.Generator().manual_seed(1), dtype=torch.float64)
 

@@ -185,14 +185,13 @@ class MSID(PurifierSettings):
         return substitute(known, 1 - torch.stack(soft)[:, None] * (1 - cues))
 
     def _look(self, image: Tensor, target: Callable[[Images], Tensor], chances: Tensor) -> _Look:
-        import torch
 
         from lustral.purifiers.fusion import fuse, stretch
         from lustral.purifiers.masks import cluster_mask, threshold_mask
         from lustral.purifiers.occlusion import fillings, sensitivity
         from lustral.purifiers.superpixels import superpixels
 
-        labels = torch.stack([superpixels(image, count) for count in self.scales])
+        labels = superpixels(image, self.scales)
         count = int((labels.amax((1, 2)) + 1).sum())
         filling = fillings(image, self.imputer, self.blur, chances[:count])
         maps = stretch(sensitivity(image, labels, target, filling))

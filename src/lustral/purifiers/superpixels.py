@@ -2,34 +2,37 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["superpixels"]
 
 
-def superpixels(image: Tensor, count: int, compactness: float = 10.0) -> Tensor:
-    """Number the superpixels of one image.
+def superpixels(image: Tensor, counts: Sequence[int], compactness: float = 10.0) -> Tensor:
+    """Number the superpixels of one image, at one scale or several.
 
     The result is piecewise constant in ``image``, which is detached: no gradient flows. It depends on this image
     alone, is deterministic and, apart from rounding, the same in every dtype.
 
-    SLIC starts from a square grid and afterwards merges regions that are small or in pieces, so ``count`` is what it
+    SLIC starts from a square grid and afterwards merges regions that are small or in pieces, so a count is what it
     aims at, not what it returns. In images of 32 x 32 pixels it mostly falls short: of 200 CIFAR-10 test images, 5, 10
     and 15 superpixels became 2.9, 6.6 and 11.6 on average, and 5 became a single one for every twentieth image. When
     superpixels are to be of a few pixels each it may also return more.
 
     Args:
         image: RGB (3, h, w) in [0, 1].
-        count: superpixels to aim at, at least 1.
+        counts: superpixels to aim at, at least 1, for each of s scales.
         compactness: weight of closeness in space over likeness of colour; high values give squares.
 
     Returns:
-        int64 (h, w) on the device of ``image``, the numbers 0, ..., k - 1 with each of them in use, k >= 1.
+        int64 (s, h, w) on the device of ``image``, in each scale the numbers 0, ..., k - 1 with each in use, k >= 1.
 
-    Cost: no network; about 1 ms for an image of 32 x 32 and 50 ms for one of 256 x 256 pixels on one core.
+    Cost: no network; about 0.4 ms per scale for an image of 32 x 32 and 50 ms for one of 256 x 256 pixels on one core.
 
     Raises:
         ValueError: not one RGB image, or no superpixels asked for.
@@ -39,13 +42,22 @@ def superpixels(image: Tensor, count: int, compactness: float = 10.0) -> Tensor:
     """
     import numpy as np
     import torch
+    from skimage.color import rgb2lab
     from skimage.segmentation import slic
 
     if image.ndim != 3 or len(image) != 3 or not image.numel():
         raise ValueError(f"expected one RGB image (3, h, w), got {tuple(image.shape)}; take one image of a batch, x[0]")
-    if count < 1:
-        raise ValueError(f"count must be at least 1, got {count}")
+    if min(counts, default=0) < 1:
+        raise ValueError(f"expected one count or more, each at least 1, got {list(counts)}")
     pixels = np.ascontiguousarray(image.detach().double().permute(1, 2, 0).cpu().numpy())  # (h, w, 3)
-    found = slic(pixels, n_segments=count, compactness=compactness)
-    in_use = np.bincount(found.ravel()) > 0
-    return torch.from_numpy((np.cumsum(in_use) - 1)[found]).to(image.device)
+    colours = rgb2lab((pixels - pixels.min()) / (np.ptp(pixels) or 1.0))  # once for all scales
+    spread = np.ptp(colours) or 1.0  # slic() divides what it is given by it, which would weaken the colours
+    found = [slic(colours, n_segments=n, compactness=compactness / spread, convert2lab=False) for n in counts]
+    return torch.from_numpy(np.stack([_without_gaps(labels) for labels in found])).to(image.device)
+
+
+def _without_gaps(labels: NDArray[np.int64]) -> NDArray[np.int64]:
+    import numpy as np
+
+    in_use = np.bincount(labels.ravel()) > 0
+    return (np.cumsum(in_use) - 1)[labels]
