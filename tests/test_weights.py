@@ -396,6 +396,23 @@ def test_the_shipped_registry_agrees_with_the_shipped_files():
         assert load_weights(name).sha256 == card.sha256
 
 
+def test_shipped_purifiers_beat_no_defence_and_lose_at_most_ten_points():
+    trained = [card for card in list_weights().values() if "test_accuracy_purified_attacked" in card.scores]
+    assert trained
+    for card in trained:
+        scores = card.scores
+        assert scores["test_accuracy_purified_attacked"] > scores["test_accuracy_attacked"], card.file
+        assert scores["test_accuracy_purified_clean"] >= scores["test_accuracy_clean"] - 0.1, card.file
+
+
+def test_shipped_restorers_beat_plain_jpeg():
+    trained = [card for card in list_weights().values() if "psnr_jpeg" in card.scores]
+    assert trained
+    for card in trained:
+        assert card.scores["psnr_restored"] > card.scores["psnr_jpeg"], card.file
+        assert card.scores["ssim_restored"] > card.scores["ssim_jpeg"], card.file
+
+
 def with_header(facts):
     return header_with_facts({"a": entry(0, 16, [4])}, facts) + SOUND[-16:]
 
