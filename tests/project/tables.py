@@ -52,15 +52,16 @@ def plain(text: object) -> str:
 def value(given: Any) -> str:
     """A default as people type it.
 
-    >>> value(8 / 255), value(0.8), value(("builtin", "kodak"))
-    ('8/255', '0.8', 'builtin+kodak')
+    >>> value(8 / 255), value(0.8), value(("builtin", "kodak")), value(((20, "a"), (40, "b")))
+    ('8/255', '0.8', 'builtin+kodak', '20:a+40:b')
     """
     if isinstance(given, float):
         levels = given * 255
         is_level = round(given, 4) != given and abs(levels - round(levels)) < 1e-9
         return f"{round(levels)}/255" if is_level else f"{given:g}"
     if isinstance(given, tuple):
-        return "+".join(map(value, given)) if len(given) < 4 else f"all {len(given)}"
+        pieces = [":".join(map(value, piece)) if isinstance(piece, tuple) else value(piece) for piece in given]
+        return "+".join(pieces) if len(pieces) < 4 else f"all {len(pieces)}"
     return str(given)
 
 

@@ -39,7 +39,7 @@ class NAttack(AttackSettings):
         rate: learning rate of the mean ("eta").
         side: the Gaussian has at most so many values per side, larger images take it by bilinear interpolation.
         early_stop: a classifier's images leave after the step in which most draws of one of their points were
-            broken, also after rounding to 8 bits.
+            broken, also after rounding to 8 bits. For a random defence this trusts one question: leave it off there.
 
     The published code takes ``population=300,queries=120000``; the (Compress and Restore)^N paper
     (doi:10.1145/3524619, section 4.4) ``population=100,rate=0.008,queries=30300,epsilon=16/255``.

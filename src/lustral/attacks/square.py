@@ -72,7 +72,7 @@ class Square(AttackSettings):
         rescale: scale the schedule of window sizes to ``queries``. Without it, as in AutoAttack, a run of
             a few hundred queries never leaves large windows and is weak.
         early_stop: a classifier's images leave as soon as most draws are broken, as in the paper, and stay
-            broken after rounding to 8 bits.
+            broken after rounding to 8 bits. For a random defence this trusts one question: leave it off there.
 
     Source: Andriushchenko et al., arXiv:1912.00049, algorithms 1 to 3.
     Differs: windows reach the last row and column, as in the paper but not in AutoAttack; each image has

@@ -27,6 +27,7 @@ class FCN(nn.Module):
     Shape: images (n, 3, h, w) in [0, 1], at least two pixels -> (n, 3, h, w) in (-1, 1).
 
     Source: FCN of Gushchin et al. (2024), as paper 000 uses it (appendix A.5.1). Parameters have the published names.
+    Differs: paper 000 says 64, 32 and 3 channels; the published code, followed here, has 64, 16 and 3.
     """
 
     def __init__(self, widths: Sequence[int] = (64, 16)) -> None:

@@ -45,7 +45,8 @@ class AntiAdversary(PurifierSettings):
 
     Source: Alfarra et al., "Combating adversaries with anti-adversaries", AAAI 2022, arXiv:2103.14347, algorithm 1,
         with K = 2 and alpha = 0.15.
-    Differs: the image is clamped to [0, 1] after every step, where published code lets it leave that range. The
+    Differs: the image is clamped to [0, 1] after every step, where published code lets it leave that range, and steps
+        are taken in [0, 1], where it takes them in normalised space if the model has a mean and deviation. The
         gradient is that of ``log((1 - p) / p)`` of the class, parallel to that of the cross-entropy and not lost to
         rounding where p is nearly 1. "gradient" is ours, and so are its derivatives.
     """

@@ -119,7 +119,7 @@ class Repeat(PurifierSettings):
         part: what to repeat; it is built once.
         times: how often, at least 1.
 
-    Source: composition; (Compress and Restore)^N of paper 003 is a ``Repeat`` of a ``Chain``.
+    Source: composition; (Compress and Restore)^N of paper 003 is a ``Repeat`` of ``compress_restore``.
     """
 
     name: ClassVar[str] = "repeat"

@@ -1,4 +1,8 @@
-"""What a purifier is told to do: the losses of MAEP's table 10, all of them means of absolute errors."""
+"""What a purifier is told to do: the losses of MAEP's table 10, all of them means of absolute errors.
+
+Differs: equations 16 to 21 are read off the words around them, since our copy of the paper lost the formulas, and the
+weight of TRADES' second term is not given; 1 is ours.
+"""
 
 from __future__ import annotations
 
