@@ -1,5 +1,9 @@
 """From a name to registered weights with a card that says how to make them again."""
 
+import signal
+import subprocess
+import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +46,23 @@ def test_a_killed_run_goes_on_and_ends_with_the_same_file(tmp_path: Path) -> Non
     card = run_training("scenes-classifier", out=tmp_path / "killed", settings=TINY, progress=rows.append)
     assert [row["epoch"] for row in rows] == [2]
     assert card.sha256 == whole.sha256
+
+
+@pytest.mark.slow
+def test_sigkill_amid_a_training_changes_nothing(tmp_path: Path) -> None:
+    settings = {**TINY, "epochs": "6"}
+    whole = run_training("scenes-classifier", out=tmp_path / "whole", settings=settings)
+    overrides = [part for name, value in settings.items() if name != "seed" for part in ("--set", f"{name}={value}")]
+    command = [sys.executable, "-m", "lustral.cli", "train", "scenes-classifier", "--seed", "3", *overrides]
+    command += ["--out", str(tmp_path / "killed")]
+    with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as running:
+        while running.poll() is None and not list(tmp_path.glob("killed/*.checkpoint")):
+            time.sleep(0.02)
+        running.kill()
+    assert running.returncode == -signal.SIGKILL
+    assert not list(tmp_path.glob("killed/*.safetensors"))
+    subprocess.run(command, check=True, capture_output=True)
+    assert weight_card("scenes_classifier", tmp_path / "killed").sha256 == whole.sha256
 
 
 def test_photo_quality_card_states_range_data_and_licence(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
