@@ -71,6 +71,29 @@ def test_the_derivative_is_the_derivative():
     assert torch.autograd.gradcheck(lambda field: recolor(x, field), field(2, 2, 0.7).requires_grad_())
 
 
+@pytest.mark.parametrize("colour", [(1.0, 0.0, 0.0), (0.0, 0.0, 1.0), (0.0, 1.0, 1.0), (0.5, 0.0, 0.5)])
+def test_without_a_shift_the_derivative_is_that_into_the_room_also_at_the_ends_of_the_range(colour):
+    x = torch.tensor(colour, dtype=torch.float64).view(1, 3, 1, 1)
+    zero = torch.zeros(1, 2, 1, 1, dtype=torch.float64, requires_grad=True)
+    to_grey = -chroma(x)
+    slope = torch.autograd.grad(recolor(x, zero)[0, :, 0, 0] @ x.new_tensor([2.0, -3.0, 5.0]), zero)[0]
+    moved = (recolor(x, 1e-6 * to_grey) - x)[0, :, 0, 0] / 1e-6
+    assert moved.abs().amax() > 0.2
+    assert float((slope * to_grey).sum()) == pytest.approx(float(moved @ x.new_tensor([2.0, -3.0, 5.0])), rel=1e-6)
+
+
+def test_a_saturated_image_can_be_attacked():
+    model, x = Linear(side=4), torch.zeros(1, 3, 4, 4, dtype=torch.float64)
+    x[:, 0] = 1
+    gains = []
+    for sign in (1, -1):
+        settings = ColorShift(side=1, steps=5)
+        oracle = setup(settings, model.value, x, goal=score_goal(model.value, x, sign))
+        gains.append(sign * float(model.value(settings.run(oracle, x, noise(1))) - model.value(x)))
+    assert min(gains) == 0, "one way there is no room"
+    assert max(gains) > 0.05
+
+
 @pytest.mark.parametrize("sign", [1, -1])
 def test_with_room_everywhere_it_finds_the_best_field_of_a_linear_score(sign):
     """The score is linear in the field, so its best is a corner whose signs one derivative tells."""

@@ -68,6 +68,21 @@ def test_it_asks_no_more_than_it_may(queries, asked):
     assert counter.seen == 2 * asked
 
 
+@pytest.mark.parametrize(("queries", "steps"), [(25, 3), (23, 3), (33, 4), (3, 1)])
+def test_rounding_costs_one_more_question_for_every_step_that_leaves_an_image_barely_broken(queries, steps):
+    x, model = images(2), Linear()
+    oracle = setup(
+        SPSA(epsilon=0.3 / 255),  # within it there is no other 8-bit image
+        lambda point: torch.stack(
+            [torch.zeros(len(point)), model.value(point) - model.value(x)[: len(point)] - 1e-9], 1
+        ),
+        x,
+    )
+    SPSA(queries=queries, population=10, epsilon=0.3 / 255).run(oracle, x, noise(2))
+    assert oracle.memory.margins.amax() > 0, "the problem should have broken images"
+    assert oracle.queries.tolist() == [queries + steps] * 2
+
+
 def test_every_question_is_about_an_allowed_image():
     seen = []
 

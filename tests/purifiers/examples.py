@@ -76,7 +76,7 @@ def every_case() -> list[PurifierSettings]:
         MimicDiffusion(steps=4, first=1, last=2, backward="identity"),
         GDMP(steps=2, rounds=1, guidance="ssim", scale=30.0, reference="image"),
         ScoreOpt(variant="image", steps=2, adam_epsilon=1e-4),
-        DiffPIRInpaint(steps=2, resamplings=2, spacing="uniform", noise_level=0.02, published_end=True),
+        DiffPIRInpaint(steps=2, resamplings=2, spacing="uniform", noise_level=0.02, last_guess=False),
         VPSRefine(steps=1, repeats=0, start="inversion"),
         MSID(scales=(3,), weights=(1.0,), mask="threshold", steps=2, resamplings=1, refine=0, mask_backward="soft"),
         MSID(scales=(3,), weights=(1.0,), imputer="histogram", steps=2, resamplings=1, refine=0),

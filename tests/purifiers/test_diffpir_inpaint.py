@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -26,7 +27,7 @@ CASES = (
     DiffPIRInpaint(steps=3, resamplings=1),
     DiffPIRInpaint(steps=3, resamplings=3, hidden=0.5),
     DiffPIRInpaint(steps=3, resamplings=1, spacing="uniform", zeta=0.0, noise_level=0.1),
-    DiffPIRInpaint(steps=4, resamplings=2, zeta=1.0, published_end=True),
+    DiffPIRInpaint(steps=4, resamplings=2, zeta=1.0, last_guess=False, paste=False),
 )
 ABAR = np.cumprod(1 - np.linspace(0.1 / 1000, 20 / 1000, 1000))
 
@@ -109,16 +110,14 @@ def test_it_follows_the_algorithm(resamplings: int, weight: float, zeta: float, 
     known = left_half(y)
     state, guess = loop(y, known, noise_for(3), published_quad(5), resamplings, weight, zeta, max(0.001, level))
 
-    def run(published_end: bool) -> Tensor:
-        return diffpir_inpaint(
+    for last_guess, paste in itertools.product((True, False), repeat=2):
+        found = diffpir_inpaint(
             NETWORK, y, known, noise_for(3), steps=5, resamplings=resamplings, regularisation=weight, zeta=zeta,
-            noise_level=level, published_end=published_end,
+            noise_level=level, last_guess=last_guess, paste=paste,
         )  # fmt: skip
-
-    torch.testing.assert_close(run(True), ((state + 1) / 2).clamp(0, 1), rtol=0, atol=1e-9)
-    expected = (guess + 1) / 2
-    expected = y.where(known == 1, expected) if level == 0 else expected
-    torch.testing.assert_close(run(False), expected, rtol=0, atol=1e-9)
+        expected = (((guess if last_guess else state) + 1) / 2).clamp(0, 1)
+        expected = y.where(known == 1, expected) if paste and level == 0 else expected
+        torch.testing.assert_close(found, expected, rtol=0, atol=1e-9)
 
 
 def test_the_data_step_leaves_hidden_pixels_alone_to_the_last_bit() -> None:
@@ -188,7 +187,7 @@ def test_the_published_end_leaves_noise_in_the_result() -> None:
     points = pictures(8)
     y = points[:4]
     known = left_half(y)
-    rest = diffpir_inpaint(IdealDenoiser(2 * points - 1), y, known, noise_for(4), published_end=True) - y
+    rest = diffpir_inpaint(IdealDenoiser(2 * points - 1), y, known, noise_for(4), last_guess=False, paste=False) - y
     for pixels in (rest[..., :4], rest[..., 4:]):
         assert pixels.std().item() == pytest.approx(0.005, rel=0.15)  # half of sqrt(1 - abar_1) = 0.01
 
@@ -226,7 +225,7 @@ def test_default_passes_and_those_of_msid() -> None:
     assert DiffPIRInpaint().passes == 19
     assert DiffPIRInpaint(steps=20, resamplings=20).passes == 381
     assert DiffPIRInpaint(steps=20, resamplings=1, spacing="uniform").passes == 21
-    assert DiffPIRInpaint(steps=20, resamplings=1, published_end=True).passes == 19
+    assert DiffPIRInpaint(steps=20, resamplings=1, last_guess=False).passes == 19
 
 
 @pytest.mark.parametrize("settings", CASES, ids=str)
@@ -300,6 +299,23 @@ def test_masks_that_do_not_fit_are_explained(known: Tensor, error: type[Exceptio
     denoise: Denoise = NETWORK
     with pytest.raises(error, match=message):
         diffpir_inpaint(denoise, pictures(2), known, noise_for(2))
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"steps": 1}, "2 to 500 steps, got 1"),
+        ({"steps": 501, "spacing": "uniform"}, "2 to 500 steps, got 501"),
+        ({"resamplings": 0}, "resamplings must be at least 1, got 0"),
+        ({"regularisation": 0.0}, "regularisation must be above 0, got 0"),
+        ({"zeta": 1.1}, r"zeta must be in \[0, 1\], got 1.1"),
+        ({"noise_level": -0.1}, r"noise_level must be in \[0, 1\].*got -0.1"),
+    ],
+)
+def test_bad_numbers_are_explained_by_the_function_too(fields: dict[str, Any], message: str) -> None:
+    y = pictures(1)
+    with pytest.raises(ValueError, match=message):
+        diffpir_inpaint(NETWORK, y, left_half(y), noise_for(1), **fields)
 
 
 @pytest.mark.parametrize("fields", [{"steps": 1}, {"steps": 501}, {"hidden": 0.0}, {"hidden": 1.0}, {"zeta": 1.1}])

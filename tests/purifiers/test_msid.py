@@ -11,7 +11,7 @@ from torch import Tensor
 from lustral.diffusion.ideal import IdealDenoiser
 from lustral.purifiers import MSID
 from lustral.purifiers.fusion import fuse, stretch
-from lustral.purifiers.masks import cluster_mask
+from lustral.purifiers.masks import cluster_mask, threshold_mask
 from lustral.purifiers.occlusion import fillings, sensitivity
 from lustral.purifiers.soft_mask import soft_mask
 from lustral.purifiers.superpixels import superpixels
@@ -188,23 +188,66 @@ def test_watching_changes_no_bit_of_result_and_gradient(backward: str) -> None:
     assert torch.equal(found[0][1], found[1][1])
 
 
-def test_passes_are_an_upper_bound() -> None:
+def test_pixels_on_the_threshold_are_on_the_side_of_their_mask() -> None:
+    """Shares cut a region of equal sensitivity in two; half way between equal numbers is the number itself."""
+    image = quadrants(1)[0]
+    labels = superpixels(image, (4,))
+    filling = fillings(image, "blur", 0.25)
+    fused = stretch(sensitivity(image, labels, smooth_classifier, filling))[0]
+    mask = threshold_mask(fused, 0.4)
+    assert fused[mask].amin() == fused[~mask].amax(), "the problem should be cut in two"
+    sensitive = image.clone().requires_grad_()
+    soft = soft_mask(sensitive, labels, labels[0], smooth_classifier, filling, (1.0,), mask)
+    assert torch.equal(soft > 0.5, mask)
+    assert torch.equal(soft < 0.5, ~mask)
+    assert torch.autograd.grad(soft[fused == fused[mask].amin()].sum(), sensitive)[0].any()
+
+
+def test_squares_of_the_grid_have_no_derivative_wherever_the_mask_is() -> None:
+    x = quadrants(1).requires_grad_()
+    settings = QUICK.model_copy(update={"mask_backward": "soft", "pitch": 4, "cell": 2, "jitter": 0})
+    known = settings._known(x, smooth_classifier, noise_for(1))  # pyright: ignore[reportPrivateUsage]
+    inside = torch.arange(32) % 4 < 2
+    squares = inside[:, None] & inside
+    assert bool((known[0, 0][squares] == 1).all())
+    assert not torch.autograd.grad(known[0, 0][squares].sum(), x, retain_graph=True)[0].any()
+    assert torch.autograd.grad(known[0, 0][~squares].square().sum(), x)[0].any()
+
+
+def test_slic_may_return_more_superpixels_than_asked_for() -> None:
+    x = quadrants(1)
+    assert int(superpixels(x[0], (500,)).max()) + 1 > 2 * 500 + 2
+    settings = QUICK.model_copy(update={"scales": (500,), "weights": (1.0,), "imputer": "histogram"})
+    assert mask_of(settings, x, corner).any()
+
+
+def test_passes_are_those_for_as_many_superpixels_as_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     calls = 0
 
-    def counted(x: Tensor) -> Tensor:
+    def counted(x: Tensor, *_: Tensor) -> Tensor:
         nonlocal calls
         calls += len(x)
-        return corner(x)
+        return corner(x) if len(_) == 0 else x
 
-    QUICK.build(target=counted)(quadrants(1), noise_for(1))
-    assert 0 < calls <= sum(QUICK.scales) + 1
-    assert QUICK.passes == 4 + 9 + 1 + 2
+    def grids(image: Tensor, counts: tuple[int, ...]) -> Tensor:
+        places = [torch.arange(len(image[0])) * round(count**0.5) // len(image[0]) for count in counts]
+        return torch.stack([place[:, None] * (place.max() + 1) + place for place in places])
+
+    monkeypatch.setattr("lustral.purifiers.superpixels.superpixels", grids)
+    x, settings = quadrants(1), QUICK.model_copy(update={"resamplings": 3, "refine": 2})
+    known = settings._known(x, counted, noise_for(1))  # pyright: ignore[reportPrivateUsage]
+    assert calls == 4 + 9 + 1
+    settings._restored(counted, x, known, noise_for(1))  # pyright: ignore[reportPrivateUsage]
+    assert calls == settings.passes == 4 + 9 + 1 + 3 + 1 + 4
 
 
 @pytest.mark.parametrize(
     ("text", "match"),
     [
         ({"scales": (5, 10)}, "expected a weight for each of 2 scales, got 3"),
+        ({"scales": (15, 10, 5)}, r"scales must rise, coarse to fine, got 15\+10\+5"),
+        ({"scales": (5, 5, 10)}, "scales must rise"),
+        ({"weights": (0.0, 0.0, 0.0)}, "weights are all 0"),
         ({"top": 3}, "top must be below clusters, got top=3 and clusters=3"),
     ],
 )

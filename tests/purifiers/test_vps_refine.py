@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+from typing import Any
 
 import numpy as np
 import pytest
@@ -175,6 +176,20 @@ def test_only_inversion_without_moves_is_deterministic() -> None:
 def test_bad_settings_are_explained(fields: dict[str, object]) -> None:
     with pytest.raises(SettingsError, match=f"vps_refine.{next(iter(fields))}"):
         VPSRefine.make(**fields)
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"gamma": 0.0}, "gamma must be above 0 and below 1, got 0"),
+        ({"gamma": 2.5}, "gamma must be above 0 and below 1, got 2.5"),
+        ({"repeats": -1}, "repeats must be at least 0, got -1"),
+        ({"time": 0}, "time step of 1 to 1000, got 0"),
+    ],
+)
+def test_bad_numbers_are_explained_by_the_function_too(fields: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        vps_refine(NETWORK, pictures(1), noise_for(1), **fields)
 
 
 def test_more_strides_than_time_steps_are_explained() -> None:

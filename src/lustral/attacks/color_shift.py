@@ -40,7 +40,7 @@ def recolor(x: Images, field: Tensor) -> Images:
     shift = torch.nn.functional.interpolate(field, size=x.shape[2:], mode="bilinear", align_corners=True)
     blue, red = 2 * (1 - _BLUE) * shift[:, 0], 2 * (1 - _RED) * shift[:, 1]
     d = torch.stack([red, -(_RED * red + _BLUE * blue) / _GREEN, blue], 1)
-    room = torch.where(d > 0, 1 - x, x) / d.abs().clamp_min(1e-9)
+    room = torch.where(d > 0, 1 - x, x).where(d != 0, 1.0) / d.abs().clamp_min(1e-9)  # what stays needs no room
     return (x + room.amin(1, keepdim=True).clamp_max(1) * d).clamp(0, 1)
 
 
@@ -70,6 +70,7 @@ class ColorShift(AttackSettings):
     """
 
     name: ClassVar[str] = "color_shift"
+    version: ClassVar[int] = 2  # 1 cut the gradient at pixels with a channel of 0
     source: ClassVar[str] = "arXiv:1904.06347, section 3.1, without its network"
     needs: ClassVar = "gradients"
     strength: ClassVar[str] = "bound"

@@ -27,10 +27,12 @@ class SPSA(AttackSettings):
     The loss is the margin for a classifier and the score for a quality metric; the oracle averages it over
     draws of the defence. Every image that is asked about is an allowed one, so that each may be the result.
 
-    Cost: at most ``queries`` forward passes per image and draw; less with ``early_stop``.
+    Cost: at most ``queries`` forward passes per image and draw without ``early_stop``. With it mostly less, but one
+        more for every step after which an image is broken and would not be after rounding: at most
+        ``(queries - 2) / population``, rounded up, on top, which is 10 by default.
 
     Args:
-        queries: most questions per image; the last one is about the last image.
+        queries: most questions per image, but for those about rounding; the last one is about the last image.
         population: questions per step, in pairs.
         delta: how far every value of an image is moved to ask, in units of the [0, 1] range.
         rate: learning rate of Adam, in the same units.

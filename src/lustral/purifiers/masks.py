@@ -22,7 +22,8 @@ def cluster_mask(sensitivity: Tensor, clusters: int, top: int) -> Tensor:
 
     Args:
         sensitivity: (h, w); every pixel counts, so that large regions weigh more.
-        clusters: the paper's k, at least 2; it tries 3, 5 and 7. A map of fewer values has a cluster for each.
+        clusters: the paper's k, at least 2; it tries 3, 5 and 7. A map of fewer values has a cluster for each: one
+            fused over 2 to 4 coarse superpixels, as is common at 32 px, often has one mask for k = 5 and k = 7.
         top: the paper's r, from 1 to ``clusters - 1``. One cluster always stays unmasked: a map of two values has
             the higher one masked, and a constant map, in which nothing stands out, masks nothing.
 
@@ -36,9 +37,9 @@ def cluster_mask(sensitivity: Tensor, clusters: int, top: int) -> Tensor:
         ValueError: ``clusters`` or ``top`` out of range, or a map with values that are not finite.
 
     Source: paper 001, section 4.3.5 and listing D.3.
-    Differs: the paper gives no start, number of restarts, k or r, and does not say whether superpixels or pixels
-        are clustered; the listing passes the map. Section 6.4 speaks of "spatial proximity", which neither the
-        listing nor section 4.3.5 uses.
+    Differs: the paper gives no start and no number of restarts, and does not say whether superpixels or pixels are
+        clustered; the listing passes the map. Its arguments default to k = 5 and r = 2; which ones the results have
+        is not said. Section 6.4 speaks of "spatial proximity", which neither the listing nor section 4.3.5 uses.
     """
     import numpy as np
     import torch

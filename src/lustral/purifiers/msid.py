@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -54,16 +55,19 @@ class MSID(PurifierSettings):
 
     Args:
         denoiser: weights, see ``lustral.diffusion.load_denoiser``.
-        scales: superpixels to aim at, coarse to fine; may be typed ``5+10+15``. 5, 10, 15 for 32 px, 100, 200, 300 for
-            256 px in the paper.
-        weights: of the scales in the fused map, as many.
+        scales: superpixels to aim at, coarse to fine, so rising; may be typed ``5+10+15``. 5, 10, 15 for 32 px, 100,
+            200, 300 for 256 px in the paper.
+        weights: of the scales in the fused map, as many, not all 0.
         regions: "coarsest" fuses over the superpixels of the first scale, as the paper does, "finest" over those of the
-            last, which keeps detail where the first has only two or three.
+            last, which keeps detail where the first has only two or three. Where the first is a single one, as of 5
+            in about every twentieth CIFAR-10 image, "coarsest" has nothing to choose by: "clusters" hides nothing,
+            and the result is that of ``vps_refine`` alone; "threshold" hides the top rows.
         imputer: what hides a superpixel, see ``occlusion.fillings``.
         blur: deviation of the imputer "blur" over the shorter side.
         mask: "clusters" takes the ``top`` of k-means ``clusters`` of the map, "threshold" the ``share`` of its most
             sensitive pixels.
-        clusters, top: the paper's k and r.
+        clusters, top: the paper's k and r. With "coarsest" the fused map has a value per coarse superpixel, mostly 2 to
+            4 at 32 px, so that there k = 5 and k = 7 often give the same mask.
         share: of the pixels, for "threshold".
         pitch, cell, jitter: grid of the squares that stay known inside the mask, in pixels, see ``contextual_cues``.
         steps, spacing, resamplings, regularisation, zeta: of the inpainting, see ``diffpir_inpaint``.
@@ -74,8 +78,9 @@ class MSID(PurifierSettings):
             the mask.
 
     Cost: passes of the denoiser, ``(len(times) - 2) resamplings + 1 + refine (repeats + 1)``, and of the target,
-        ``sum(scales) + 1``, counted together; SLIC mostly returns fewer regions than it is asked for, rarely more.
-        "soft" runs the target's passes again when a gradient is asked for.
+        ``sum(scales) + 1``, counted together, for the superpixels asked for: SLIC mostly returns fewer of them, and
+        more where they are small (see ``superpixels``). Not counted are what fills up the last batch (see
+        ``occlusion.sensitivity``), and the target's passes run again by "soft" when a gradient is asked for.
 
     Shows: "picture" events for ``lustral.steps.watching``: the map of each scale and the fused one in grey, black where
         the target is least and white where it is most sensitive; the image with what is hidden in grey; and what was
@@ -87,8 +92,9 @@ class MSID(PurifierSettings):
     Source: paper 001, chapter 4; scales and weights of its table 5.6, 20 steps with 20 resamplings, lambda 10 and zeta
         0.5 of 5.7, tau 10 and gamma 0.05 of 5.8.
     Differs: listing D.2 compares region numbers of different segmentations, here regions that overlap are compared.
-        Not given in the paper: the imputer's blur, k, r, pitch, cell, jitter; the defaults are guesses. The number of
-        steps and resamplings is smaller by default, for cost. "finest" and "soft" are ours.
+        Not given in the paper: the imputer's blur, pitch, cell, jitter; the defaults are guesses. So are those of k and
+        r, for which listing D.3 has 5 and 2. The number of steps and resamplings is smaller by default, for cost.
+        "finest" and "soft" are ours.
     """
 
     name: ClassVar[str] = "msid"
@@ -128,6 +134,10 @@ class MSID(PurifierSettings):
     def _consistent(self) -> Self:
         if len(self.weights) != len(self.scales):
             raise ValueError(f"expected a weight for each of {len(self.scales)} scales, got {len(self.weights)}")
+        if any(coarse >= fine for coarse, fine in pairwise(self.scales)):
+            raise ValueError(f"scales must rise, coarse to fine, got {'+'.join(map(str, self.scales))}")
+        if not any(self.weights):
+            raise ValueError("weights are all 0, which hides nothing; give at least one scale a weight")
         if self.mask == "clusters" and self.top >= self.clusters:
             raise ValueError(f"top must be below clusters, got top={self.top} and clusters={self.clusters}")
         return self
@@ -139,7 +149,7 @@ class MSID(PurifierSettings):
 
     @property
     def passes(self) -> int:  # pyright: ignore[reportIncompatibleVariableOverride] depends on the settings
-        """Passes of denoiser and target per image, at most."""
+        """Passes of denoiser and target per image for which SLIC returns as many superpixels as asked for."""
         inpaint = (len(diffpir_times(self.spacing, self.steps)) - 2) * self.resamplings + 1
         return sum(self.scales) + 1 + inpaint + self.refine * (self.repeats + 1)
 
@@ -168,11 +178,12 @@ class MSID(PurifierSettings):
         from lustral.purifiers.substitute import needs_gradient, substitute
         from lustral.steps import watched
 
-        chances = noise.numbers(2 * sum(self.scales) + 2)  # drawn in every case, so that imputers share what follows
+        most = len(self.scales) * x[0, 0].numel()  # SLIC may return more superpixels than asked for, up to all pixels
+        chances = noise.numbers(most)  # drawn in every case, so that imputers share what follows
         found = [self._look(image, target, chances[row]) for row, image in enumerate(x.detach())]
         masks = torch.stack([look.mask for look in found])
-        cued = contextual_cues(masks, self.pitch, self.cell, self.jitter, noise)
-        known = (~cued)[:, None].to(x)
+        squares = ~contextual_cues(torch.ones_like(masks), self.pitch, self.cell, self.jitter, noise)
+        known = (~masks | squares)[:, None].to(x)
         if watched():
             self._show(x.detach(), known, found)
         if self.mask_backward == "fixed" or not needs_gradient(x):
@@ -181,11 +192,10 @@ class MSID(PurifierSettings):
             soft_mask(image, look.labels, self._fused_over(look.labels), target, look.filling, self.weights, look.mask)
             for image, look in zip(x, found, strict=True)
         ]
-        cues = (masks & ~cued)[:, None].to(x)
-        return substitute(known, 1 - torch.stack(soft)[:, None] * (1 - cues))
+        # Squares outside the mask too: they would stay known in a mask that moved there.
+        return substitute(known, 1 - torch.stack(soft)[:, None] * (~squares)[:, None].to(x))
 
     def _look(self, image: Tensor, target: Callable[[Images], Tensor], chances: Tensor) -> _Look:
-
         from lustral.purifiers.fusion import fuse, stretch
         from lustral.purifiers.masks import cluster_mask, threshold_mask
         from lustral.purifiers.occlusion import fillings, sensitivity

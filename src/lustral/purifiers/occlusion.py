@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import accumulate
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
@@ -116,7 +117,8 @@ def sensitivity(
         patches = filling if len(filling) == 1 else filling[regions]
         outputs.append(step(answer, torch.where(hidden[:, None], patches, image)))
     changes = _changes(torch.cat(outputs)[: sum(counts) + 1])
-    return torch.stack([part[own] for part, own in zip(changes.split(counts), labels, strict=True)])
+    first = torch.tensor([0, *accumulate(counts[:-1])], device=labels.device)
+    return changes[labels + first[:, None, None]]
 
 
 def _counts(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> list[int]:

@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["soft_mask"]
 
+_LEAST = 1e-3  # distance from c in units of d
+
 
 def soft_mask(
     image: Tensor,
@@ -26,7 +28,8 @@ def soft_mask(
 
     ``sigmoid((S - c) / d)`` of the fused sensitivity S, with c halfway between the least sensitive masked and the most
     sensitive unmasked pixel and d the standard deviation of S over the image: above 1/2 where ``mask`` is True, below
-    where it is False. The segmentations, the fillings, c and d count as constants.
+    where it is False. The segmentations, the fillings, c and d count as constants. Pixels on c, as those of one
+    superpixel that a share cuts in two, are moved off it by 0.001 d to the side that ``mask`` has them on.
 
     Args:
         image: (3, h, w) in [0, 1]; the gradient flows to it through the target.
@@ -45,12 +48,17 @@ def soft_mask(
     Source: ours; a straight-through surrogate in the sense of backward pass differentiable approximation, Athalye et
         al., arXiv:1802.00420.
     """
+    import torch
+
     from lustral.purifiers.fusion import fuse, stretch
     from lustral.purifiers.occlusion import sensitivity
+    from lustral.purifiers.substitute import substitute
 
     if mask.all() or not mask.any():
         return mask.to(image)
     fused = fuse(stretch(sensitivity(image, labels, target, filling, follow=True)), regions, weights)
     fixed = fused.detach()
     threshold = (fixed[mask].amin() + fixed[~mask].amax()) / 2
-    return ((fused - threshold) / fixed.std().clamp(min=1e-6)).sigmoid()
+    score = (fused - threshold) / fixed.std().clamp(min=1e-6)
+    aside = torch.where(mask, _LEAST, -_LEAST).to(score)
+    return substitute(torch.where(score.abs() < _LEAST, aside, score), score).sigmoid()

@@ -22,7 +22,8 @@ def superpixels(image: Tensor, counts: Sequence[int], compactness: float = 10.0)
     SLIC starts from a square grid and afterwards merges regions that are small or in pieces, so a count is what it
     aims at, not what it returns. In images of 32 x 32 pixels it mostly falls short: of 200 CIFAR-10 test images, 5, 10
     and 15 superpixels became 2.9, 6.6 and 11.6 on average, and 5 became a single one for every twentieth image. When
-    superpixels are to be of a few pixels each it may also return more.
+    they are to be small it also returns more, as the sides of the grid's squares are whole numbers of pixels: there 20
+    become up to 22, 100 up to 120, and 500 all of the 1,024 pixels.
 
     Args:
         image: RGB (3, h, w) in [0, 1].

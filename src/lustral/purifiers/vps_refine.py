@@ -64,7 +64,8 @@ def vps_refine(
 
     Raises:
         TypeError: ``x`` is no floating point tensor.
-        ValueError: ``x`` has a wrong shape or leaves [0, 1], or there are more strides than time steps.
+        ValueError: ``x`` has a wrong shape or leaves [0, 1], a number is out of range, or there are more strides than
+            time steps.
     """
     from lustral.diffusion.samplers import ddim, diffuse
     from lustral.diffusion.schedules import vp_linear
@@ -72,6 +73,10 @@ def vps_refine(
     from lustral.tensors import check_images
 
     check_images(x)
+    if not 0 < gamma < 1:
+        raise ValueError(f"gamma must be above 0 and below 1, got {gamma}")
+    if repeats < 0:
+        raise ValueError(f"repeats must be at least 0, got {repeats}")
     schedule = vp_linear()
     times = schedule.times(time, steps)
     y = 2 * x - 1
