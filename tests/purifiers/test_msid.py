@@ -19,7 +19,9 @@ from lustral.settings import SettingsError
 from lustral.steps import watching
 from tests.contracts.purifiers import noise_for, smooth_classifier
 
-QUICK = MSID(scales=(4, 9), weights=(0.5, 0.5), steps=2, resamplings=1, refine=0, blur=0.25)
+QUICK = MSID(
+    scales=(4, 9), weights=(0.5, 0.5), clusters=3, top=1, cell=1, steps=2, resamplings=1, refine=0, blur=0.25, zeta=0.5
+)
 
 
 def quadrants(n: int = 2, side: int = 32) -> Tensor:
@@ -248,7 +250,7 @@ def test_passes_are_those_for_as_many_superpixels_as_asked_for(monkeypatch: pyte
         ({"scales": (15, 10, 5)}, r"scales must rise, coarse to fine, got 15\+10\+5"),
         ({"scales": (5, 5, 10)}, "scales must rise"),
         ({"weights": (0.0, 0.0, 0.0)}, "weights are all 0"),
-        ({"top": 3}, "top must be below clusters, got top=3 and clusters=3"),
+        ({"top": 6}, "top must be below clusters, got top=6 and clusters=6"),
     ],
 )
 def test_settings_that_do_not_fit_together_are_errors(text: dict[str, object], match: str) -> None:

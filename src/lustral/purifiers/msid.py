@@ -92,9 +92,10 @@ class MSID(PurifierSettings):
     Source: paper 001, chapter 4; scales and weights of its table 5.6, 20 steps with 20 resamplings, lambda 10 and zeta
         0.5 of 5.7, tau 10 and gamma 0.05 of 5.8.
     Differs: listing D.2 compares region numbers of different segmentations, here regions that overlap are compared.
-        Not given in the paper: the imputer's blur, pitch, cell, jitter; the defaults are guesses. So are those of k and
-        r, for which listing D.3 has 5 and 2. The number of steps and resamplings is smaller by default, for cost.
-        "finest" and "soft" are ours.
+        Not given in the paper: the imputer's blur, pitch, cell, jitter. ``lustral tune`` chose them, and with them
+        zeta and k and r, for which listing D.3 has 5 and 2, on 64 CIFAR-10 training images (docs/tuning.md). The grid
+        for 256 px is that of 32 px, eight times as large. The number of steps and resamplings is smaller by default,
+        for cost. "finest" and "soft" are ours.
     """
 
     name: ClassVar[str] = "msid"
@@ -104,27 +105,27 @@ class MSID(PurifierSettings):
     presets: ClassVar = (
         {},
         {"mask": "threshold", "share": 0.2},
-        {"steps": 20, "resamplings": 20},  # the paper's numbers
-        {"scales": (100, 200, 300), "pitch": 16, "cell": 4, "jitter": 4, "denoiser": "scenes_denoiser"},
+        {"steps": 20, "resamplings": 20, "zeta": 0.5, "clusters": 5, "top": 2},  # the paper's numbers
+        {"scales": (100, 200, 300), "pitch": 32, "cell": 24, "jitter": 8, "denoiser": "scenes_denoiser"},
     )
     denoiser: str = Field(default="cifar10_denoiser", min_length=1)
     scales: Scales = (5, 10, 15)
     weights: Weights = WEIGHTS
     regions: Literal["coarsest", "finest"] = "coarsest"
     imputer: Imputer = "blur"
-    blur: Number = Field(default=1 / 16, gt=0, le=1)
+    blur: Number = Field(default=0.08, gt=0, le=1)
     mask: Literal["clusters", "threshold"] = "clusters"
-    clusters: int = Field(default=3, ge=2, le=100)
-    top: int = Field(default=1, ge=1)
+    clusters: int = Field(default=6, ge=2, le=100)
+    top: int = Field(default=3, ge=1)
     share: Number = Field(default=0.2, gt=0, lt=1)
     pitch: int = Field(default=4, ge=1, le=1024)
-    cell: int = Field(default=1, ge=1, le=1024)
+    cell: int = Field(default=3, ge=1, le=1024)
     jitter: int = Field(default=1, ge=0, le=1024)
     steps: int = Field(default=10, ge=2, le=500)
     spacing: Spacing = "quad"
     resamplings: int = Field(default=2, ge=1, le=1000)
     regularisation: float = Field(default=10.0, gt=0)
-    zeta: float = Field(default=0.5, ge=0, le=1)
+    zeta: float = Field(default=0.65, ge=0, le=1)
     refine: int = Field(default=10, ge=0, le=1000)
     gamma: float = Field(default=0.05, gt=0, lt=1)
     repeats: int = Field(default=1, ge=0, le=1000)
