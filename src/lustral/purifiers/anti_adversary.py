@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import Gradient, PurifierSettings, required_target
+from lustral.purifiers.base import Family, Gradient, PurifierSettings, required_target
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -52,6 +52,7 @@ class AntiAdversary(PurifierSettings):
     """
 
     name: ClassVar[str] = "anti_adversary"
+    family: ClassVar[Family] = "learned"
     source: ClassVar[str] = "Alfarra et al. 2022, arXiv:2103.14347"
     needs_target: ClassVar[bool] = True
     presets: ClassVar = ({"steps": 2, "alpha": 0.15},)

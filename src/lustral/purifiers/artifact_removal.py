@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -35,6 +35,7 @@ class ArtifactRemoval(PurifierSettings):
     """
 
     name: ClassVar[str] = "artifact_removal"
+    family: ClassVar[Family] = "restoration"
     source: ClassVar[str] = "(Compress and Restore)^N, section 3.2.1"
     gradient: ClassVar = "exact"
     passes: ClassVar[int] = 1

@@ -14,7 +14,22 @@ if TYPE_CHECKING:
     from lustral.seeds import Noise
     from lustral.tensors import Images
 
-__all__ = ["Gradient", "PurifierSettings", "required_target"]
+__all__ = ["Family", "Gradient", "PurifierSettings", "required_target"]
+
+Family = Literal[
+    "control",
+    "filtering",
+    "compression",
+    "spatial",
+    "noising",
+    "restoration",
+    "learned",
+    "diffusion",
+    "composition",
+    "other",
+]
+"""What a purifier does, by which tables group it: "learned" are networks made as defences, "restoration" those made
+to restore pictures."""
 
 Gradient = Literal["exact", "bpda", "none"]
 
@@ -27,6 +42,7 @@ class PurifierSettings(Settings):
 
     Class attributes:
         name: the one name used in recipes, on the command line and in tables.
+        family: what it does, by which tables group it.
         source: paper and section.
         gradient: what autograd through it means. "exact" is the true derivative; "bpda" is a documented
             surrogate (the forward pass is not differentiable); "none" is no or zero gradient.
@@ -37,6 +53,7 @@ class PurifierSettings(Settings):
         presets: settings used by papers, weakest first, as keyword dictionaries.
     """
 
+    family: ClassVar[Family] = "other"
     source: ClassVar[str]
     gradient: ClassVar[Gradient]
     is_random: ClassVar[bool] = False

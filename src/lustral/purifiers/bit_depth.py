@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from lustral.seeds import Noise
@@ -26,6 +26,7 @@ class BitDepth(PurifierSettings):
     """
 
     name: ClassVar[str] = "bit_depth"
+    family: ClassVar[Family] = "compression"
     source: ClassVar[str] = "Xu et al. 2018, Feature squeezing"
     gradient: ClassVar = "bpda"
     presets: ClassVar = tuple({"bits": bits} for bits in (5, 4, 3, 2, 1))

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -32,6 +32,7 @@ class ColorFilter(PurifierSettings):
     """
 
     name: ClassVar[str] = "color_filter"
+    family: ClassVar[Family] = "learned"
     source: ClassVar[str] = "Gushchin et al. 2024 (FCN); Guardians of image quality, table 2"
     gradient: ClassVar = "exact"
     passes: ClassVar[int] = 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from lustral.seeds import Noise
@@ -27,6 +27,7 @@ class ColorQuantization(PurifierSettings):
     """
 
     name: ClassVar[str] = "color_quantization"
+    family: ClassVar[Family] = "compression"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "bpda"
     presets: ClassVar = tuple({"levels": levels} for levels in (25, 20, 16, 5, 2))

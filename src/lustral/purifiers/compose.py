@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from pydantic import BeforeValidator, Field, PlainSerializer, ValidationInfo, field_validator
 
-from lustral.purifiers.base import Gradient, PurifierSettings
+from lustral.purifiers.base import Family, Gradient, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -103,6 +103,7 @@ class Chain(Series):
     """
 
     name: ClassVar[str] = "chain"
+    family: ClassVar[Family] = "composition"
     source: ClassVar[str] = "composition"
     parts: tuple[Part, ...] = Field(min_length=1)
 
@@ -123,6 +124,7 @@ class Repeat(PurifierSettings):
     """
 
     name: ClassVar[str] = "repeat"
+    family: ClassVar[Family] = "composition"
     source: ClassVar[str] = "composition"
     part: Part
     times: int = Field(ge=1, le=1000)
@@ -174,6 +176,7 @@ class RandomChoice(PurifierSettings):
     """
 
     name: ClassVar[str] = "random_choice"
+    family: ClassVar[Family] = "composition"
     source: ClassVar[str] = "composition"
     parts: tuple[Part, ...] = Field(min_length=1)
     weights: tuple[Annotated[float, Field(ge=0)], ...] | None = None

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.jpeg import JPEG
 
 if TYPE_CHECKING:
@@ -62,6 +62,7 @@ class CompressRestore(PurifierSettings):
     """
 
     name: ClassVar[str] = "compress_restore"
+    family: ClassVar[Family] = "restoration"
     source: ClassVar[str] = "(Compress and Restore)^N, section 3.2"
     gradient: ClassVar = "bpda"
     presets: ClassVar = (

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from lustral.seeds import Noise
@@ -70,6 +70,7 @@ class DiffJPEG(PurifierSettings):
     """
 
     name: ClassVar[str] = "diff_jpeg"
+    family: ClassVar[Family] = "compression"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "exact"
     presets: ClassVar = tuple({"quality": quality} for quality in (90, 70, 50, 30, 10))

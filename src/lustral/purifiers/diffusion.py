@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -27,6 +27,7 @@ class DiffusionPurifier(PurifierSettings):
         denoiser: name of registered weights, path of a safetensors file, or folder of a diffusers model.
     """
 
+    family: ClassVar[Family] = "diffusion"
     gradient: ClassVar = "exact"
     is_random: ClassVar[bool] = True
     denoiser: str = Field(default="cifar10_denoiser", min_length=1)

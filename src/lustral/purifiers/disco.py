@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -36,6 +36,7 @@ class DISCO(PurifierSettings):
     """
 
     name: ClassVar[str] = "disco"
+    family: ClassVar[Family] = "learned"
     source: ClassVar[str] = "Ho and Vasconcelos 2022 (DISCO); Guardians of image quality, table 2"
     gradient: ClassVar = "exact"
     weights: str = Field(default="cifar10_disco", min_length=1)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -42,6 +42,7 @@ class FeatureDistillation(PurifierSettings):
     """
 
     name: ClassVar[str] = "feature_distillation"
+    family: ClassVar[Family] = "compression"
     source: ClassVar[str] = "Liu et al. 2019 (DNN-oriented JPEG)"
     gradient: ClassVar = "bpda"
     presets: ClassVar = ({"low": 25.0, "high": 30.0},)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar, Literal
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from lustral.seeds import Noise
@@ -26,6 +26,7 @@ class Flip(PurifierSettings):
     """
 
     name: ClassVar[str] = "flip"
+    family: ClassVar[Family] = "spatial"
     source: ClassVar[str] = "Guardians of image quality, table 2"
     gradient: ClassVar = "exact"
     presets: ClassVar = ({"axes": "both"},)

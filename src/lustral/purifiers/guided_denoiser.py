@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -34,6 +34,7 @@ class GuidedDenoiser(PurifierSettings):
     """
 
     name: ClassVar[str] = "guided_denoiser"
+    family: ClassVar[Family] = "learned"
     source: ClassVar[str] = "Liao et al. 2018 (HGD)"
     gradient: ClassVar = "exact"
     passes: ClassVar[int] = 1

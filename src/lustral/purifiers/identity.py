@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from lustral.seeds import Noise
@@ -20,6 +20,7 @@ class Identity(PurifierSettings):
     """
 
     name: ClassVar[str] = "identity"
+    family: ClassVar[Family] = "control"
     source: ClassVar[str] = "control"
     gradient: ClassVar = "exact"
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     import numpy as np
@@ -52,6 +52,7 @@ class ImageQuilting(PurifierSettings):
     """
 
     name: ClassVar[str] = "image_quilting"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Guo et al. 2018, image quilting"
     gradient: ClassVar = "bpda"
     presets: ClassVar = ({"neighbours": 1}, {"neighbours": 10})

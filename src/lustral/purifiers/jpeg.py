@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.diff_jpeg import Subsampling, differentiable_jpeg
 
 if TYPE_CHECKING:
@@ -35,6 +35,7 @@ class JPEG(PurifierSettings):
     """
 
     name: ClassVar[str] = "jpeg"
+    family: ClassVar[Family] = "compression"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "bpda"
     presets: ClassVar = tuple({"quality": quality} for quality in (90, 70, 50, 30, 10))

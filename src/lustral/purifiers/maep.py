@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -37,6 +37,7 @@ class MAEP(PurifierSettings):
     """
 
     name: ClassVar[str] = "maep"
+    family: ClassVar[Family] = "learned"
     source: ClassVar[str] = "Diffusion or non-diffusion adversarial defenses (MAEP), section 4"
     gradient: ClassVar = "exact"
     passes: ClassVar[int] = 1

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.smoothing import Kernel, reflect
 
 if TYPE_CHECKING:
@@ -27,6 +27,7 @@ class MedianBlur(PurifierSettings):
     """
 
     name: ClassVar[str] = "median_blur"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "exact"
     presets: ClassVar = tuple({"kernel": kernel} for kernel in (3, 5, 7, 9, 11))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple,
 
 from pydantic import BeforeValidator, Field, model_validator
 
-from lustral.purifiers.base import Gradient, PurifierSettings, required_target
+from lustral.purifiers.base import Family, Gradient, PurifierSettings, required_target
 from lustral.purifiers.diffpir_inpaint import Spacing, diffpir_times
 from lustral.purifiers.fusion import WEIGHTS
 from lustral.purifiers.occlusion import Imputer
@@ -99,6 +99,7 @@ class MSID(PurifierSettings):
     """
 
     name: ClassVar[str] = "msid"
+    family: ClassVar[Family] = "diffusion"
     source: ClassVar[str] = "MSID (paper 001), chapter 4"
     is_random: ClassVar[bool] = True
     needs_target: ClassVar[bool] = True

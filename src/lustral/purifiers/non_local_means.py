@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.per_image import per_image
 from lustral.purifiers.smoothing import Kernel
 from lustral.settings import Number
@@ -38,6 +38,7 @@ class NonLocalMeans(PurifierSettings):
     """
 
     name: ClassVar[str] = "non_local_means"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Buades, Coll, Morel 2005; PuriFlow, table 7"
     gradient: ClassVar = "bpda"
     presets: ClassVar = tuple({"sigma": level / 255} for level in (4, 8, 16))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.wavelet import Wavelet
 from lustral.settings import Number
 
@@ -41,6 +41,7 @@ class PixelDeflection(PurifierSettings):
     """
 
     name: ClassVar[str] = "pixel_deflection"
+    family: ClassVar[Family] = "noising"
     source: ClassVar[str] = "Prakash et al. 2018, algorithm 1"
     gradient: ClassVar = "bpda"
     is_random: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from typing import ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.compose import Part, Series
 
 __all__ = ["PuriFlow"]
@@ -29,6 +29,7 @@ class PuriFlow(Series):
     """
 
     name: ClassVar[str] = "puriflow"
+    family: ClassVar[Family] = "diffusion"
     source: ClassVar[str] = "Park et al. 2025 (PuriFlow), section 4"
     presets: ClassVar = (
         {"diffusion": "diffpure:time=10"},

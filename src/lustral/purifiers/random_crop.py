@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -32,6 +32,7 @@ class RandomCrop(PurifierSettings):
     """
 
     name: ClassVar[str] = "random_crop"
+    family: ClassVar[Family] = "spatial"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "exact"
     is_random: ClassVar[bool] = True

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class RandomNoise(PurifierSettings):
     """
 
     name: ClassVar[str] = "random_noise"
+    family: ClassVar[Family] = "noising"
     source: ClassVar[str] = "Guardians of image quality, table 2"
     gradient: ClassVar = "exact"
     is_random: ClassVar[bool] = True

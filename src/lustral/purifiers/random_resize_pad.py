@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field, ValidationInfo, field_validator
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ class RandomResizePad(PurifierSettings):
     """
 
     name: ClassVar[str] = "random_resize_pad"
+    family: ClassVar[Family] = "spatial"
     source: ClassVar[str] = "Xie et al. 2018"
     gradient: ClassVar = "exact"
     is_random: ClassVar[bool] = True

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -29,6 +29,7 @@ class RandomRotate(PurifierSettings):
     """
 
     name: ClassVar[str] = "random_rotate"
+    family: ClassVar[Family] = "spatial"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "exact"
     is_random: ClassVar[bool] = True

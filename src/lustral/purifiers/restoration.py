@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal, Self
 
 from pydantic import Field, model_validator
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,6 +40,7 @@ class Restoration(PurifierSettings):
     """
 
     name: ClassVar[str] = "restoration"
+    family: ClassVar[Family] = "restoration"
     source: ClassVar[str] = "Guardians of image quality, table 2"
     gradient: ClassVar = "exact"
     passes: ClassVar[int] = 1

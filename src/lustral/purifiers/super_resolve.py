@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -41,6 +41,7 @@ class SuperResolve(PurifierSettings):
     """
 
     name: ClassVar[str] = "super_resolve"
+    family: ClassVar[Family] = "restoration"
     source: ClassVar[str] = "Park et al. 2025 (PuriFlow), section 4"
     gradient: ClassVar = "exact"
     passes: ClassVar[int] = 1

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.per_image import per_image
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ class TotalVariation(PurifierSettings):
     """
 
     name: ClassVar[str] = "total_variation"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Rudin, Osher, Fatemi 1992; PuriFlow, table 7"
     gradient: ClassVar = "bpda"
     presets: ClassVar = (

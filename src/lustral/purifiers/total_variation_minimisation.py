@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.settings import Number
 
 if TYPE_CHECKING:
@@ -45,6 +45,7 @@ class TotalVariationMinimisation(PurifierSettings):
     """
 
     name: ClassVar[str] = "total_variation_minimisation"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Guo et al. 2018, total variance minimization"
     gradient: ClassVar = "exact"
     is_random: ClassVar[bool] = True

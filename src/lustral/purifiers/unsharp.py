@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.smoothing import Kernel, gaussian
 from lustral.settings import Number
 
@@ -30,6 +30,7 @@ class Unsharp(PurifierSettings):
     """
 
     name: ClassVar[str] = "unsharp"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "exact"
     presets: ClassVar = tuple({"kernel": kernel} for kernel in (3, 5, 7, 9, 11))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, ClassVar
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.resize import shrink
 from lustral.settings import Number
 
@@ -29,6 +29,7 @@ class Upscale(PurifierSettings):
     """
 
     name: ClassVar[str] = "upscale"
+    family: ClassVar[Family] = "spatial"
     source: ClassVar[str] = "Guardians of image quality, tables 2 and 11"
     gradient: ClassVar = "exact"
     presets: ClassVar = tuple({"scale": scale} for scale in (0.9, 0.75, 0.5, 0.25, 0.1))

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, ClassVar, Literal
 
 from pydantic import Field
 
-from lustral.purifiers.base import PurifierSettings
+from lustral.purifiers.base import Family, PurifierSettings
 from lustral.purifiers.per_image import per_image
 from lustral.settings import Number
 
@@ -34,6 +34,7 @@ class Wavelet(PurifierSettings):
     """
 
     name: ClassVar[str] = "wavelet"
+    family: ClassVar[Family] = "filtering"
     source: ClassVar[str] = "Chang, Yu, Vetterli 2000; PuriFlow, table 7"
     gradient: ClassVar = "bpda"
     presets: ClassVar = ({"sigma": 0.02}, {"sigma": 0.04}, {"sigma": None})
