@@ -20,9 +20,26 @@ from paired import compare, machine, start_anew, write
 from torch import Tensor, nn
 from torch.nn import functional
 
-from lustral.attacks import APGD, PGD, SPSA, Access, AttackSettings, CarliniWagner, NAttack, Square, StAdv
+from lustral.attacks import (
+    APGD,
+    IFGSM,
+    MADC,
+    NES,
+    PGD,
+    SPSA,
+    SSAH,
+    Access,
+    AttackSettings,
+    CarliniWagner,
+    Korhonen,
+    NAttack,
+    Square,
+    StAdv,
+    Zhang,
+)
 from lustral.attacks.goals import Misclassify
 from lustral.attacks.oracle import Oracle
+from lustral.nets.full_reference import SSIM
 from lustral.seeds import Noise
 from lustral.targets import parse_target
 
@@ -37,7 +54,13 @@ LIMITS = {
     "carlini_wagner_2_x_25": 1.15,
     "nattack_202": 1.15,
     "spsa_257": 1.15,
+    "nes_201": 1.15,
     "stadv_50": 1.15,
+    "ifgsm_40": 1.10,
+    "madc_40": 1.10,
+    "korhonen_40": 1.10,
+    "zhang_ssim_40": 1.10,
+    "ssah_40": 1.15,
 }
 
 
@@ -82,6 +105,16 @@ def bare_gradients(network: nn.Module, x: Tensor, labels: Tensor, count: int) ->
         torch.autograd.grad(functional.cross_entropy(network(leaf), labels, reduction="sum"), leaf)
 
 
+def bare_gradients_and_distances(network: nn.Module, x: Tensor, labels: Tensor, count: int) -> None:
+    """``count`` forward and backward passes to the image of the network and of the SSIM, nothing else."""
+    measure = SSIM()
+    reference = measure.describe(x)
+    for _ in range(count):
+        bare_gradients(network, x, labels, 1)
+        leaf = x.detach().requires_grad_()
+        torch.autograd.grad(measure.compare(measure.describe(leaf), reference).sum(), leaf)
+
+
 @torch.no_grad()
 def bare_forwards(network: nn.Module, x: Tensor, labels: Tensor, count: int) -> None:
     """``count`` forward passes, nothing else."""
@@ -101,7 +134,13 @@ def measure(rounds: int) -> dict[str, dict[str, float]]:
         "carlini_wagner_2_x_25": (CarliniWagner(steps=25, searches=2, epsilon=0.5), bare_gradients, 50),
         "nattack_202": (NAttack(queries=202, population=100, early_stop=False), bare_forwards, 202),
         "spsa_257": (SPSA(queries=257, early_stop=False), bare_forwards, 257),
+        "nes_201": (NES(queries=201, early_stop=False), bare_forwards, 201),
         "stadv_50": (StAdv(steps=50), bare_gradients, 50),
+        "ifgsm_40": (IFGSM(steps=40), bare_gradients, 40),
+        "madc_40": (MADC(steps=40), bare_gradients, 40),
+        "korhonen_40": (Korhonen(steps=40), bare_gradients, 40),
+        "zhang_ssim_40": (Zhang(steps=40), bare_gradients_and_distances, 40),
+        "ssah_40": (SSAH(steps=40), bare_gradients, 40),
     }
     found: dict[str, dict[str, float]] = {}
     for name, (settings, bare, count) in cases.items():

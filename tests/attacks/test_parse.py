@@ -69,5 +69,7 @@ def test_settings_load_no_torch():
     code = "import sys, lustral.attacks; assert 'torch' not in sys.modules"
     subprocess.run([sys.executable, "-c", code], check=True)
     gradients = {"fgsm", "ifgsm", "pgd", "apgd", "fab", "deepfool", "carlini_wagner", "autoattack", "diffattack"}
-    unbounded = {"stadv", "color_shift", "cadv"}
-    assert set(ATTACKS) == gradients | unbounded | {"random_noise", "square", "nattack", "spsa"}
+    quality = {"madc", "korhonen", "zhang", "ssah", "uap", "facpa"}
+    unbounded = {"stadv", "color_shift", "cadv", "one_pixel", "patch_rs", "stored"}
+    scores = {"random_noise", "square", "nattack", "spsa", "nes", "parsimonious"}
+    assert set(ATTACKS) == gradients | quality | unbounded | scores

@@ -101,7 +101,7 @@ def test_settings_come_from_text_and_mistakes_list_what_is_known():
     settings = parse_data("cifar10:split=train,count=512,choice_seed=3")
     assert (settings.name, settings.split, settings.count, settings.choice_seed) == ("cifar10", "train", 512, 3)
     with pytest.raises(
-        SettingsError, match=r"unknown data set 'cifar' .did you mean .*; known data sets: cifar10, cifar100, "
+        SettingsError, match=r"unknown data set 'cifar' .did you mean .*; known data sets: agiqa3k, cifar10, cifar100, "
     ):
         parse_data("cifar")
     with pytest.raises(SettingsError, match=r"unknown setting 'counts' of cifar10; known settings: .*count"):

@@ -22,6 +22,11 @@ SMALL = {
     "spsa": {"queries": 41, "population": 12},
     "stadv": {"steps": 10},
     "color_shift": {"steps": 10},
+    "stored": {"folder": "tests/attacks/stored", "label": "contrast"},
+    "nes": {"queries": 41, "pairs": 6},
+    "parsimonious": {"queries": 60, "block": 4, "group": 16},
+    "one_pixel": {"queries": 40, "population": 12, "pixels": 3},
+    "patch_rs": {"queries": 40, "area": 9},
     "cadv": {
         "weights": "tests/attacks/colorization.safetensors",
         "hints": 6,

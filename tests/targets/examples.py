@@ -12,6 +12,8 @@ from lustral.nets.residual import ResidualClassifier
 from lustral.seeds import seed_of
 from lustral.targets import TargetSettings, parse_target
 from tests.conftest_torchvision import require_torchvision
+from tests.targets.fake_pyiqa import install_fake_pyiqa
+from tests.targets.published_networks import tiny_published
 
 TIMM = "test_resnet"
 TORCHVISION = "shufflenet_v2_x0_5"
@@ -67,4 +69,13 @@ def example(name: str, folder: Path) -> TargetSettings:
         architecture = TIMM if name == "timm" else TORCHVISION
         weights = save(folder, adapter_network(name))
         return parse_target({"name": name, "architecture": architecture, "weights": weights, "num_classes": 10})
+    if name in ("koncept512", "spaq", "linearity", "fpr"):
+        network = tiny_published(name)
+        network.load_state_dict(seeded_state(network))
+        preprocessing = "benchmark" if name == "linearity" else "original"  # its own size is slow
+        return parse_target({"name": name, "weights": save(folder, network), "preprocessing": preprocessing})
+    if name == "iqa":
+        network = install_fake_pyiqa().TinyNetwork()
+        network.load_state_dict(seeded_state(network))
+        return parse_target({"name": name, "metric": "topiq_nr", "weights": save(folder, network)})
     return parse_target(name)

@@ -109,5 +109,5 @@ def test_unknown_names_and_overrides_list_the_known(tmp_path: Path) -> None:
 def test_every_training_says_which_weights_it_makes(name: str) -> None:
     job = TRAININGS[name]
     assert job.weights(job.settings) in list_weights()
-    makes_targets = name.endswith("-classifier") or name == "photo-quality"
+    makes_targets = name.endswith(("-classifier", "-quality"))
     assert (job.weights(job.settings) in TARGETS) == makes_targets

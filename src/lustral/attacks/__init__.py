@@ -14,24 +14,40 @@ from lustral.attacks.color_shift import ColorShift
 from lustral.attacks.deepfool import DeepFool
 from lustral.attacks.diffattack import DiffAttack
 from lustral.attacks.fab import FAB
+from lustral.attacks.facpa import FACPA
 from lustral.attacks.fgsm import FGSM
 from lustral.attacks.ifgsm import IFGSM
+from lustral.attacks.korhonen import Korhonen
+from lustral.attacks.madc import MADC
 from lustral.attacks.nattack import NAttack
+from lustral.attacks.nes import NES
+from lustral.attacks.one_pixel import OnePixel
+from lustral.attacks.parsimonious import Parsimonious
+from lustral.attacks.patch_rs import PatchRS
 from lustral.attacks.pgd import PGD
 from lustral.attacks.random_search import RandomSearch
 from lustral.attacks.spsa import SPSA
 from lustral.attacks.square import Square
+from lustral.attacks.ssah import SSAH
 from lustral.attacks.stadv import StAdv
+from lustral.attacks.stored import Stored
+from lustral.attacks.uap import UAP
+from lustral.attacks.zhang import Zhang
 from lustral.settings import SettingsError, choose, parse_spec
 
 __all__ = [
     "APGD",
     "ATTACKS",
     "FAB",
+    "FACPA",
     "FGSM",
     "IFGSM",
+    "MADC",
+    "NES",
     "PGD",
     "SPSA",
+    "SSAH",
+    "UAP",
     "Access",
     "AttackSettings",
     "AutoAttack",
@@ -40,10 +56,16 @@ __all__ = [
     "ColorShift",
     "DeepFool",
     "DiffAttack",
+    "Korhonen",
     "NAttack",
+    "OnePixel",
+    "Parsimonious",
+    "PatchRS",
     "RandomSearch",
     "Square",
     "StAdv",
+    "Stored",
+    "Zhang",
     "parse_access",
     "parse_attack",
 ]
@@ -54,6 +76,10 @@ ATTACKS: dict[str, type[AttackSettings]] = {
         RandomSearch,
         FGSM,
         IFGSM,
+        MADC,
+        Korhonen,
+        Zhang,
+        SSAH,
         PGD,
         APGD,
         FAB,
@@ -62,11 +88,18 @@ ATTACKS: dict[str, type[AttackSettings]] = {
         Square,
         NAttack,
         SPSA,
+        NES,
+        Parsimonious,
+        OnePixel,
+        PatchRS,
         StAdv,
         ColorShift,
         CAdv,
+        UAP,
+        FACPA,
         AutoAttack,
         DiffAttack,
+        Stored,
     )
 }
 

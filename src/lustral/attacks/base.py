@@ -57,7 +57,7 @@ class AttackSettings(Settings):
 
     Class attributes:
         source: paper, section, algorithm.
-        needs: what it asks of the oracle.
+        needs: what it asks of the oracle; images of one that asks nothing stand as they are.
         kinds: targets it has a meaning for.
         strength: the setting that says how much it may do; not epsilon where no norm bounds it.
     """
@@ -74,6 +74,10 @@ class AttackSettings(Settings):
         from lustral.attacks.balls import Ball
 
         return Ball(self.norm, self.epsilon)
+
+    def weights_used(self) -> tuple[str, ...]:
+        """Names or paths of the weights that ``run`` opens; their hashes are part of a result's identity."""
+        return ()
 
     def run(self, oracle: Oracle, x: Images, noise: Noise) -> Images:
         """Attack clean images ``x`` (n, 3, h, w) in [0, 1]; the result has the same shape and lies in ``ball``."""

@@ -65,6 +65,9 @@ class CAdv(AttackSettings):
     steps: int = Field(default=500, ge=1)
     rate: float = Field(default=1e-4, gt=0)
 
+    def weights_used(self) -> tuple[str, ...]:
+        return (self.weights,) if self.weights else ()
+
     def run(self, oracle: Oracle, x: Images, noise: Noise) -> Images:
         import torch
         from kornia.color import lab_to_rgb, rgb_to_lab

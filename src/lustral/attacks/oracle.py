@@ -293,6 +293,6 @@ class Oracle:
             return quantise(x)
         return self.ball.to_8_bit(x, self.clean if rows is None else self.clean[rows])
 
-    def select(self, final: Images, noise: Noise, draws: int = 20) -> Selection:
+    def select(self, final: Images, noise: Noise, draws: int = 20, *, only_final: bool = False) -> Selection:
         """Choose the best 8-bit image per row over fresh draws; see ``lustral.attacks.selection.select``."""
-        return select(self, final, noise, draws)
+        return select(self, final, noise, draws, only_final=only_final)

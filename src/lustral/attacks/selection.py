@@ -19,7 +19,7 @@ __all__ = ["select"]
 
 
 @torch.no_grad()
-def select(oracle: Oracle, final: Images, noise: Noise, draws: int = 20) -> Selection:
+def select(oracle: Oracle, final: Images, noise: Noise, draws: int = 20, *, only_final: bool = False) -> Selection:
     """Choose per image among the clean image, the last iterate and the remembered points.
 
     Every candidate is rounded to 8 bits without leaving the ball, then judged
@@ -31,6 +31,7 @@ def select(oracle: Oracle, final: Images, noise: Noise, draws: int = 20) -> Sele
         final: the attack's last iterate (n, 3, h, w).
         noise: draws that were not used during the attack.
         draws: judgements per candidate.
+        only_final: whether the last iterate stands, however it fares.
 
     Raises:
         ValueError: ``final`` lies outside the ball.
@@ -40,7 +41,9 @@ def select(oracle: Oracle, final: Images, noise: Noise, draws: int = 20) -> Sele
     if oracle.access.knowledge == "known_noise":
         noise, draws = oracle.noise, 1
     draws = 1 if oracle.purifier is None else draws
-    candidates = torch.cat([oracle.clean[:, None], final.detach()[:, None], oracle.memory.points], 1)
+    candidates = last = final.detach()[:, None]
+    if not only_final:
+        candidates = torch.cat([oracle.clean[:, None], last, oracle.memory.points], 1)
     rounded = torch.empty_like(candidates)
     rates: list[Tensor] = []
     margins: list[Tensor] = []
@@ -52,7 +55,7 @@ def select(oracle: Oracle, final: Images, noise: Noise, draws: int = 20) -> Sele
     rate, mean = torch.stack(rates, 1), torch.stack(margins, 1)  # (n, candidates)
     best = mean.masked_fill(rate < rate.amax(1, keepdim=True), -torch.inf).argmax(1)
     everyone = torch.arange(len(final), device=final.device)
-    share, final_share = rate[everyone, best], rate[:, 1]
+    share, final_share = rate[everyone, best], rate[:, 0 if only_final else 1]
     rescued = (share > 0.5) & (final_share <= 0.5)
     return Selection(rounded[everyone, best], candidates[everyone, best], share, final_share, rescued)
 

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import replace
-from typing import Annotated, Any, ClassVar, Literal, Self, cast
+from typing import Annotated, Any, ClassVar, Self, cast
 
 import numpy as np
 from numpy.typing import NDArray
@@ -14,6 +14,7 @@ from lustral.data.base import DataSettings, ImageSet
 from lustral.data.builtin import PHOTOGRAPHS, photograph, resized_to
 from lustral.data.color_transfer import ColorStatistics, recolor, statistics_of
 from lustral.data.corruptions import CORRUPTIONS, Strengths, corrupt
+from lustral.data.derived import Derived, read_data
 from lustral.settings import SettingsError, digest
 
 __all__ = ["Altered", "Colored", "Corrupted"]
@@ -25,19 +26,13 @@ Pixels = NDArray[np.uint8]
 Targets = tuple[str, ...] | DataSettings
 
 
-def _read(data: Any) -> DataSettings:
-    from lustral.data import parse_data  # the list of data sets contains this file
-
-    return parse_data(data)
-
-
 def _read_targets(value: Any) -> Targets:
     """Names of built-in photographs, in text joined by ``+``, or a data set."""
     names = cast(Sequence[str], value.split("+") if isinstance(value, str) else value)
     if isinstance(names, list | tuple) and names and all(name in PHOTOGRAPHS for name in names):
         return tuple(dict.fromkeys(names))
     try:
-        return _read(value)
+        return read_data(value)
     except SettingsError as error:
         known = ", ".join(PHOTOGRAPHS)
         raise ValueError(f"expected built-in photographs ({known}), joined by +, or a data set: {error}") from None
@@ -53,42 +48,20 @@ def _known_corruption(by: str) -> str:
     return by
 
 
-class Altered(DataSettings):
+class Altered(Derived):
     """Base of data sets that change the pictures of another one and keep its labels, classes and split.
 
     Ids are those of the other set with ``/<what was done>`` behind them. ``count`` and ``choice_seed`` choose among
     the changed pictures; to change few pictures in the first place, give the other set a ``count``.
     """
 
-    origin: ClassVar[str] = "made from another data set"
-    data: Annotated[DataSettings, BeforeValidator(_read), PlainSerializer(_write)]
-
-    @model_validator(mode="before")
-    @classmethod
-    def _split_of_the_data(cls, given: Any) -> Any:
-        if not isinstance(given, Mapping) or "data" not in given:
-            return given  # pyright: ignore[reportUnknownVariableType]
-        try:
-            return {"split": _read(given["data"]).split, **given}
-        except SettingsError:
-            return given  # pyright: ignore[reportUnknownVariableType] the field itself reports it
-
     @model_validator(mode="after")
-    def _fits_the_data(self) -> Self:
-        if self.split != self.data.split:
-            raise ValueError(
-                f"split={self.split} contradicts split={self.data.split} of {self.data.name}; set it there only"
-            )
+    def _keeps_the_truth(self) -> Self:
         if self.data.kind == "quality":
             raise ValueError(
                 f"the scores of {self.data.name} do not hold for changed pictures; use a set of classes or a folder"
             )
         return self
-
-    @property
-    def kind(self) -> Literal["classes", "quality", "plain"]:  # pyright: ignore[reportIncompatibleVariableOverride]
-        """The truth is that of the other set."""
-        return self.data.kind
 
 
 def _altered(source: ImageSet, what: str, make: Callable[[str, Pixels], Iterable[tuple[str, Pixels]]]) -> ImageSet:

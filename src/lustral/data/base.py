@@ -7,17 +7,19 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator
 
 from lustral.settings import Settings
 
-__all__ = ["VARIABLE", "DataSettings", "ImageSet", "MissingData", "data_folder", "require_file"]
+__all__ = ["VARIABLE", "DataSettings", "ImageSet", "MissingData", "Split", "data_folder", "require_file"]
 
 VARIABLE = "LUSTRAL_DATA"
+
+Split = Literal["train", "validation", "test"]
 
 
 class MissingData(FileNotFoundError):
@@ -53,7 +55,7 @@ class ImageSet:
     Attributes:
         name: data set and split, for tables.
         ids: one stable, unique name per image; seeds and results hang on it.
-        images: uint8 (h, w, 3) arrays, sizes may differ.
+        images: uint8 (h, w, 3) arrays, sizes may differ; a sequence may decode them when they are looked at.
         truth: int64 class labels, or float64 quality scores (NaN where no person judged the image).
         classes: class names in label order; empty for quality and plain sets.
         higher_is_better: direction of quality scores.
@@ -109,22 +111,25 @@ class DataSettings(Settings):
     """Base of data set settings.
 
     ``kind`` says what the truth is: "classes" (labels), "quality" (scores) or "plain" (nothing).
-    ``origin`` says where the set comes from and ``splits`` which splits it has.
+    ``origin`` says where the set comes from, ``splits`` which splits it has, and ``higher_is_better`` which way scores
+    of a quality set go.
     ``count`` images are taken by a seeded choice that does not depend on the machine; None takes all.
     """
 
     kind: ClassVar[Literal["classes", "quality", "plain"]]
     origin: ClassVar[str]
     splits: ClassVar[tuple[str, ...]] = ("train", "test")
-    split: Literal["train", "test"] = "test"
+    higher_is_better: ClassVar[bool] = True
+    split: Split = "test"
     count: int | None = Field(default=None, ge=1)
     choice_seed: int = 0
 
-    @model_validator(mode="after")
-    def _known_split(self) -> Self:
-        if self.split not in self.splits:
-            raise ValueError(f"{self.name} has no {self.split} split; it has: {', '.join(self.splits)}")
-        return self
+    @field_validator("split")
+    @classmethod
+    def _known_split(cls, split: Split) -> Split:
+        if split not in cls.splits:
+            raise ValueError(f"{cls.name} has no {split} split; it has: {', '.join(cls.splits)}")
+        return split
 
     def load(self) -> ImageSet:
         """Read the split and choose ``count`` images.

@@ -36,6 +36,7 @@ class LiveSubset(DataSettings):
     kind: ClassVar = "quality"
     origin: ClassVar[str] = "https://live.ece.utexas.edu/research/quality/subjective.htm"
     splits: ClassVar[tuple[str, ...]] = ("test",)
+    higher_is_better: ClassVar[bool] = False
     certain_only: bool = True
     root: str | None = None
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch.nn.functional as functional
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from lustral.nets.residual import ResidualFeatures
+from lustral.nets.residual import ResidualFeatures, widths_of
 
 __all__ = ["QualityNetwork", "local_contrast"]
 
@@ -56,6 +56,15 @@ class QualityNetwork(nn.Module):
         self.head = nn.Sequential(
             nn.Conv2d(widths[-1], widths[-1], 1), nn.ReLU(inplace=True), nn.Conv2d(widths[-1], 1, 1)
         )
+
+    @classmethod
+    def fitting(cls, weights: Mapping[str, Tensor]) -> QualityNetwork:
+        """An untrained network that these weights fit.
+
+        Raises:
+            ValueError: the weights are of some other network.
+        """
+        return cls(widths_of(weights))
 
     def forward(self, x: Float[Tensor, "n 3 h w"]) -> Float[Tensor, " n"]:
         if min(x.shape[2:]) < SMALLEST:

@@ -6,21 +6,33 @@ from collections.abc import Mapping
 
 from lustral.settings import choose
 from lustral.targets.base import TargetSettings
-from lustral.targets.quality import PhotoQuality
+from lustral.targets.fpr import FPR
+from lustral.targets.iqa import PyIQA
+from lustral.targets.koncept512 import KonCept512
+from lustral.targets.linearity import Linearity
+from lustral.targets.quality import PhotoQuality, PlainQuality, TransformerQuality
 from lustral.targets.residual import Cifar10Classifier, Cifar100Classifier, ResidualTarget, ScenesClassifier
+from lustral.targets.spaq import SPAQ
 from lustral.targets.timm import TimmClassifier
 from lustral.targets.torchvision import TorchvisionClassifier
 
 __all__ = [
+    "FPR",
+    "SPAQ",
     "TARGETS",
     "Cifar10Classifier",
     "Cifar100Classifier",
+    "KonCept512",
+    "Linearity",
     "PhotoQuality",
+    "PlainQuality",
+    "PyIQA",
     "ResidualTarget",
     "ScenesClassifier",
     "TargetSettings",
     "TimmClassifier",
     "TorchvisionClassifier",
+    "TransformerQuality",
     "parse_target",
 ]
 
@@ -31,9 +43,16 @@ TARGETS: dict[str, type[TargetSettings]] = {
         Cifar10Classifier,
         Cifar100Classifier,
         PhotoQuality,
+        PlainQuality,
+        TransformerQuality,
         ResidualTarget,
         TimmClassifier,
         TorchvisionClassifier,
+        KonCept512,
+        SPAQ,
+        Linearity,
+        FPR,
+        PyIQA,
     )
 }
 

@@ -9,10 +9,24 @@ from lustral.settings import Settings
 if TYPE_CHECKING:
     from lustral.targets.module import Target
 
-__all__ = ["Direction", "Kind", "TargetSettings"]
+__all__ = ["Direction", "Kind", "TargetSettings", "ordered_range"]
 
 Kind = Literal["classifier", "quality"]
 Direction = Literal["up", "down", "both"]
+
+
+def ordered_range(low: float, high: float) -> tuple[float, float]:
+    """The range of a quality metric; attacks divide by its width, so one the wrong way round would turn them around.
+
+    Raises:
+        ValueError: ``low`` is not below ``high``.
+    """
+    if not low < high:
+        raise ValueError(
+            f"expected low < high, got low={low}, high={high}; for a metric where less is better, "
+            "set direction=down instead"
+        )
+    return (low, high)
 
 
 class TargetSettings(Settings):
@@ -21,6 +35,7 @@ class TargetSettings(Settings):
     Class attributes:
         source: where the network comes from.
         needs: the extra that must be installed, or None.
+        higher_is_better: whether better images get higher scores; of a quality target.
 
     ``kind`` is "classifier" (images -> logits (n, k)) or "quality" (images -> scores (n,)); a quality
     target also states its range and what its attacker wants: ``direction`` "up" raises the score, and an
@@ -29,6 +44,7 @@ class TargetSettings(Settings):
 
     source: ClassVar[str]
     needs: ClassVar[str | None] = None
+    higher_is_better: ClassVar[bool] = True
     success: float = 0.1
     direction: Direction = "up"
 

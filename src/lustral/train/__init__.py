@@ -8,10 +8,14 @@ from lustral.train.jobs import (
     CIFAR100,
     DENOISER,
     PHOTO_QUALITY,
+    PLAIN_QUALITY,
     SCENES,
     SUPER_RESOLUTION,
+    TRANSFORMER_QUALITY,
     Job,
 )
+from lustral.train.perturbation_jobs import FACPA, UAP
+from lustral.train.perturbation_settings import GeneratorTraining, UniversalTraining
 from lustral.train.purifier_jobs import MAEP, PURIFIER
 from lustral.train.purifier_settings import PurifierTraining
 from lustral.train.run import register_result, run_training
@@ -30,12 +34,14 @@ __all__ = [
     "ArtifactRemovalTraining",
     "ClassifierTraining",
     "DenoiserTraining",
+    "GeneratorTraining",
     "Job",
     "LoopSettings",
     "Progress",
     "PurifierTraining",
     "QualityTraining",
     "SuperResolutionTraining",
+    "UniversalTraining",
     "register_result",
     "run_training",
 ]
@@ -43,6 +49,8 @@ __all__ = [
 TRAININGS: dict[str, Job] = {
     "scenes-classifier": SCENES,
     "photo-quality": PHOTO_QUALITY,
+    "plain-quality": PLAIN_QUALITY,
+    "transformer-quality": TRANSFORMER_QUALITY,
     "cifar10-classifier": CIFAR10,
     "cifar100-classifier": CIFAR100,
     "denoiser": DENOISER,
@@ -50,4 +58,6 @@ TRAININGS: dict[str, Job] = {
     "artifact-removal": ARTIFACT_REMOVAL,
     "maep": MAEP,
     "purifier": PURIFIER,
+    "uap": UAP,
+    "facpa": FACPA,
 }

@@ -24,6 +24,7 @@ from lustral.targets.module import Target
 from lustral.tensors import from_uint8, to_uint8
 from lustral.train.loop import as_tensor
 from lustral.train.settings import Progress
+from lustral.weights import checkpoint_digest
 
 __all__ = ["adversarial_pairs", "cache_folder"]
 
@@ -69,7 +70,7 @@ def adversarial_pairs(
     identity = {
         "images": images.fingerprint(),
         "target": [target.to_json(), target.weights_digest()],
-        "attack": [attack.to_json(), attack.version],
+        "attack": [attack.to_json(), attack.version, *map(checkpoint_digest, attack.weights_used())],
         "seed": seed,
         "chunk": CHUNK,
         "device": torch.device(device).type,

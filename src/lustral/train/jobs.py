@@ -35,8 +35,10 @@ __all__ = [
     "DATA_LICENCES",
     "DENOISER",
     "PHOTO_QUALITY",
+    "PLAIN_QUALITY",
     "SCENES",
     "SUPER_RESOLUTION",
+    "TRANSFORMER_QUALITY",
     "Job",
     "Weights",
 ]
@@ -216,15 +218,18 @@ def _photo_licence(settings: QualityTraining | SuperResolutionTraining | Artifac
     return "; ".join(licences[source] for source in settings.sources)
 
 
-def _judge_quality(_: QualityTraining, weights: Weights) -> tuple[dict[str, float], str]:
+def _transformer_quality_architecture(
+    settings: QualityTraining, weights: Weights, train: ImageSet
+) -> dict[str, JsonValue]:
+    return {"network": "transformer_quality_network", "width": settings.widths[0], "blocks": settings.blocks}
+
+
+def _judge_quality(settings: QualityTraining, weights: Weights) -> tuple[dict[str, float], str]:
     """Range of the scores on photographs, and agreement with people where the LIVE pictures are there."""
     from lustral.measures.correlation import plcc, srocc
-    from lustral.nets.quality import QualityNetwork
-    from lustral.nets.residual import widths_of
-    from lustral.train.quality import kodak_or_builtin, quality_scores, score_range
+    from lustral.train.quality import kodak_or_builtin, quality_network_fitting, quality_scores, score_range
 
-    network = QualityNetwork(widths_of(weights))
-    network.load_state_dict({key: value for key, value in weights.items() if key not in ("mean", "std")})
+    network = quality_network_fitting(settings, weights)
     mean, std = weights["mean"], weights["std"]
     name, photographs = kodak_or_builtin()
     low, high = score_range(network, photographs, mean, std)
@@ -274,6 +279,48 @@ PHOTO_QUALITY = Job(
     architecture=_residual_architecture("quality_network"),
     data_licence=_photo_licence,
     weights=lambda _: "photo_quality",
+)
+PLAIN_QUALITY = Job(
+    settings=QualityTraining(
+        network="plain",
+        widths=(16, 32, 48),
+        epochs=7,
+        optimizer="adam",
+        learning_rate=3e-3,
+        weight_decay=1e-3,
+        average=0.99,
+        clip=1.0,
+        sources=("builtin", "bsds"),
+        crops=1,
+        window=96,
+    ),
+    data=_photos,
+    function=_quality,
+    judge=_judge_quality,
+    architecture=_residual_architecture("plain_quality_network"),
+    data_licence=_photo_licence,
+    weights=lambda _: "plain_quality",
+)
+TRANSFORMER_QUALITY = Job(
+    settings=QualityTraining(
+        network="transformer",
+        widths=(48,),
+        epochs=7,
+        optimizer="adam",
+        learning_rate=2e-3,
+        weight_decay=1e-3,
+        average=0.99,
+        clip=1.0,
+        sources=("builtin", "bsds"),
+        crops=1,
+        window=96,
+    ),
+    data=_photos,
+    function=_quality,
+    judge=_judge_quality,
+    architecture=_transformer_quality_architecture,
+    data_licence=_photo_licence,
+    weights=lambda _: "transformer_quality",
 )
 DENOISER = Job(
     settings=DenoiserTraining(),

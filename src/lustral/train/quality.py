@@ -1,9 +1,9 @@
-"""Train the no-reference quality network on photographs with graded distortions, and judge what came out."""
+"""Train a no-reference quality network on photographs with graded distortions, and judge what came out."""
 
 from __future__ import annotations
 
 import io
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,11 +19,38 @@ from lustral.data.builtin import PHOTOGRAPHS, photograph, resized_to
 from lustral.data.parquet import read_images
 from lustral.data.photos import FILES, ORIGINS, PIXELS
 from lustral.measures.correlation import plcc, srocc
+from lustral.nets.plain_quality import PlainQualityNetwork
 from lustral.nets.quality import QualityNetwork
+from lustral.nets.transformer_quality import TransformerQualityNetwork
 from lustral.train.loop import as_tensor, channel_statistics, optimise
 from lustral.train.settings import Progress, QualityTraining
 
-__all__ = ["QualityTraining", "kodak_or_builtin", "quality_scores", "score_range", "train_quality"]
+__all__ = [
+    "QualityTraining",
+    "kodak_or_builtin",
+    "quality_network",
+    "quality_network_fitting",
+    "quality_scores",
+    "score_range",
+    "train_quality",
+]
+
+_NETWORKS = {"photo": QualityNetwork, "plain": PlainQualityNetwork, "transformer": TransformerQualityNetwork}
+
+
+def quality_network(settings: QualityTraining) -> nn.Module:
+    """The untrained network that the settings describe."""
+    if settings.network == "transformer":
+        return TransformerQualityNetwork(settings.widths[0], settings.blocks)
+    return PlainQualityNetwork(settings.widths) if settings.network == "plain" else QualityNetwork(settings.widths)
+
+
+def quality_network_fitting(settings: QualityTraining, weights: Mapping[str, Tensor]) -> nn.Module:
+    """The network of the kind that the settings name, with the weights of ``train_quality``."""
+    rest = {key: value for key, value in weights.items() if key not in ("mean", "std")}
+    network = _NETWORKS[settings.network].fitting(rest)
+    network.load_state_dict(rest)
+    return network
 
 
 @torch.no_grad()
@@ -117,7 +144,8 @@ def train_quality(
 
     A run that finds ``checkpoint`` goes on from there, see ``lustral.train.loop.optimise``.
 
-    Cost: ``epochs * len(train)`` forward and backward passes of ``window`` pixels squared in bfloat16.
+    Cost: ``epochs * len(train)`` forward and backward passes of ``window`` pixels squared, in
+        bfloat16 except for the transformer, whose small matrices are faster in float32.
 
     Raises:
         ValueError: ``window`` is larger than the training images.
@@ -131,7 +159,7 @@ def train_quality(
     def loss_of(model: nn.Module, rows: Tensor, generator: torch.Generator) -> Tensor:
         x = _views(x_train[rows], settings.window, settings.mirror, generator).to(device).float().div_(255)
         x = ((x - mean.view(3, 1, 1)) / std.view(3, 1, 1)).contiguous(memory_format=torch.channels_last)
-        with torch.autocast(torch.device(device).type, torch.bfloat16):
+        with torch.autocast(torch.device(device).type, torch.bfloat16, enabled=settings.network != "transformer"):
             scores = model(x)
         return functional.smooth_l1_loss(scores.float(), y_train[rows].to(device), beta=0.1)
 
@@ -140,7 +168,7 @@ def train_quality(
         return {"test_srocc": srocc(found, test.truth), "test_plcc": plcc(found, test.truth)}
 
     def make() -> nn.Module:
-        return QualityNetwork(settings.widths)
+        return quality_network(settings)
 
     weights, history = optimise(settings, make, len(x_train), loss_of, score, checkpoint, progress, device)
     weights |= {"mean": mean.cpu(), "std": std.cpu()}

@@ -95,9 +95,12 @@ class ClassifierTraining(LoopSettings):
 
 
 class QualityTraining(LoopSettings):
-    """How the no-reference quality network is trained on graded distortions of photographs.
+    """How a no-reference quality network is trained on graded distortions of photographs.
 
     Args:
+        network: "photo" (patch averaging on local contrast), "plain" (global pooling) or "transformer", whose
+            ``widths`` is one number, see ``lustral.nets``.
+        blocks: blocks of the transformer.
         sources: photographs that are spoilt, see ``lustral.data.photos.Photos``; the score range and the
             LIVE correlation on the weight card use other pictures, which are never trained on.
         kinds: distortions, see ``lustral.data.distortions.DISTORTIONS``; by default all but the four that no
@@ -108,6 +111,8 @@ class QualityTraining(LoopSettings):
     """
 
     name: ClassVar[str] = "quality"
+    network: Literal["photo", "plain", "transformer"] = "photo"
+    blocks: int = Field(default=2, ge=1)
     widths: Widths = (16, 32, 64)
     epochs: int = Field(default=8, ge=1)
     learning_rate: float = Field(default=0.1, gt=0)
@@ -117,6 +122,12 @@ class QualityTraining(LoopSettings):
     crops: int = Field(default=20, ge=1)
     side: int = Field(default=96, ge=44)
     window: int = Field(default=64, ge=32)
+
+    @model_validator(mode="after")
+    def _one_width_of_a_transformer(self) -> Self:
+        if self.network == "transformer" and len(self.widths) > 1:
+            raise ValueError(f"expected one width of a transformer, got widths={'+'.join(map(str, self.widths))}")
+        return self
 
 
 class DenoiserTraining(LoopSettings):
