@@ -11,7 +11,9 @@ from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 import typer
 
+from lustral.alignment.command import align_command
 from lustral.analysis.commands import analyse
+from lustral.analysis.sample_command import sample_command
 from lustral.settings import SettingsError
 from lustral.tuning.command import tune_command
 
@@ -289,6 +291,56 @@ def train_command(
 
 
 app.command("tune")(tune_command)
+app.command("sample")(sample_command)
+app.command("align")(align_command)
+
+choose_app = typer.Typer(help="Settings by what a finished run measured.", no_args_is_help=True)
+app.add_typer(choose_app, name="choose")
+
+
+@choose_app.command("presets")
+def choose_presets_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of results of a run on calibration images.")],
+    by: Annotated[str, typer.Option(help="Score, such as srocc_attacked or d_defended.")] = "srocc_attacked",
+    among: Annotated[str, typer.Option(help="Attacks that count: blind, adaptive or all.")] = "all",
+    out: Annotated[Path, typer.Option(help="File to write.")] = Path("presets.json"),
+) -> None:
+    """Choose the best preset of every defence, for the key presets of a recipe."""
+    from lustral.files import replace_file
+    from lustral.report.choose_presets import choose_presets
+    from lustral.report.table import build_table
+    from lustral.report.text import defence_text
+
+    if among not in ("blind", "adaptive", "all"):
+        _fail(f"--among must be blind, adaptive or all, got {among!r}")
+    table = build_table(folder, _stored_plan(folder).places)
+    presets = choose_presets(table, by, among, "lustral " + shlex.join(sys.argv[1:]))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    replace_file(out, presets.model_dump_json(indent=1).encode() + b"\n")
+    for preset in presets.chosen:
+        _show(f"{defence_text(preset.defence):<50} {by} {preset.value:.4f}, best of {len(preset.candidates)}")
+    _show(str(out))
+
+
+export_app = typer.Typer(help="Results for other programs.", no_args_is_help=True)
+app.add_typer(export_app, name="export")
+
+
+@export_app.command("adversarial")
+def export_adversarial_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of results of a finished run.")],
+    out: Annotated[Path, typer.Option(help="Folder to write.")],
+) -> None:
+    """Write the 8-bit images of all attacks on bare targets as Parquet, with checksums and a card."""
+    from lustral.bench.adversarial_set import export_adversarial
+    from lustral.bench.store import Store
+
+    plan = _stored_plan(folder)
+    command = json.loads((folder / "recipe.json").read_text(encoding="utf-8")).get("command", "")
+    manifest = export_adversarial(Store(folder), plan.cells, out, command)
+    images = sum(shard.images for shard in manifest.shards)
+    _show(f"{len(manifest.shards)} files with {images} adversarial images in {out}")
+
 
 weights_app = typer.Typer(help="Weights that others published.", no_args_is_help=True)
 app.add_typer(weights_app, name="weights")

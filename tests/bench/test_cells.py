@@ -352,3 +352,33 @@ def test_labels_are_no_opinions_on_quality(traps: pytest.MonkeyPatch) -> None:
     assert set(labels) == {0.0, 1.0}
     assert np.isnan(truths("trap_pictures", "trap_quality")).tolist() == [True] * 6
     assert truths("trap_judged", "trap_quality") == labels
+
+
+def test_images_made_on_one_defence_are_scored_behind_another(results: Results) -> None:
+    recipe = json.loads(json.dumps(RECIPE))
+    recipe["suite"][0]["attack"][2]["transfer"] = True
+    ours = run_all(recipe)
+    moved = [(cell, result) for cell, result in ours.values() if cell.role == "transfer"]
+    assert len(moved) == 3 * 2 * 2
+    cell, result = next(pair for pair in moved if pair[0].settings["defence"]["name"] == "identity")
+    _, made = next(pair for pair in ours.values() if pair[0].id == cell.needs[0])
+    target = parse_target("scenes_classifier").build()
+    with torch.no_grad():
+        seen = target(from_uint8(unpack_images(made.columns))).argmax(1)
+    assert [values[0] for values in result.columns["purified_attacked"]] == seen.tolist()
+    assert set(result.columns) == ALL | SCORE
+
+
+def test_paired_scores_have_the_noise_of_the_clean_image() -> None:
+    recipe = json.loads(json.dumps(RECIPE))
+    recipe["protocol"]["paired"] = True
+    recipe["suite"][0] |= {"data": "photos:split=test,count=8,side=48", "target": "photo_quality"}
+    recipe["suite"][0]["attack"] = [{"label": "blind", "attack": "ifgsm:epsilon=1/255,steps=1", "access": "blind"}]
+    found = run_all(recipe)
+    columns = pick(found, "score", "random_noise", "blind")[1].columns
+    clean = np.array(pick(found, "clean", "random_noise")[1].columns["purified_clean"])
+    fresh, paired = (np.array(columns[name]) for name in ("purified_attacked", "purified_attacked_paired"))
+    assert paired.shape == fresh.shape == clean.shape
+    # The same noise moves both scores alike, so that what differs is the attack alone.
+    assert (paired - clean).std(1).mean() < 0.5 * (fresh - clean).std(1).mean()
+    assert "purified_attacked_paired" not in pick(found, "score", "gaussian_blur", "blind")[1].columns

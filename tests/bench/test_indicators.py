@@ -737,11 +737,14 @@ def test_checks_ask_nothing_that_the_threat_model_forbids() -> None:
     for name, attack in ATTACKS.items():
         for knowledge in ("blind", "scores", "bpda", "exact", "known_noise"):
             access = Access(knowledge=knowledge)
-            if attack.needs == "gradients" and knowledge == "scores":
+            if attack.needs == "nothing" or (attack.needs == "gradients" and knowledge == "scores"):
                 continue
             for check in roles(name, access, "random_noise").values():
                 assert check.access.knowledge != "scores" or check.attack.needs != "gradients", check
                 assert type(check.attack).make(**check.attack.model_dump()) == check.attack
+                for field, value in check.attack:
+                    default = type(check.attack).model_fields[field].default
+                    assert not isinstance(default, int) or isinstance(value, int), (name, field, value)
 
 
 def test_a_black_box_main_attack_can_be_examined(traps: pytest.MonkeyPatch) -> None:

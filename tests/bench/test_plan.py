@@ -1,6 +1,7 @@
 """Recipes are checked, and plans depend on what results depend on, and on nothing else."""
 
 import copy
+import hashlib
 import os
 import subprocess
 import sys
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from lustral.attacks import PGD, CAdv
 from lustral.bench.plan import make_plan
 from lustral.bench.recipe import load_recipe, parse_recipe
 from lustral.settings import SettingsError
@@ -181,3 +183,60 @@ def test_a_file_that_is_no_recipe_is_refused(tmp_path):
     (tmp_path / "binary.toml").write_bytes(b"\xff\xfe")
     with pytest.raises(SettingsError, match="is not a TOML file"):
         load_recipe(tmp_path / "binary.toml")
+
+
+def with_transfer(values):
+    values["suite"][0]["attack"][1]["transfer"] = True
+    return values
+
+
+def test_transfer_puts_what_each_defence_was_attacked_with_before_all_others(values):
+    before, plan = ids(values), make_plan(parse_recipe(with_transfer(values)))
+    assert set(before) < {cell.id for cell in plan.cells}  # what was there stays what it was
+    known = {cell.id: cell for cell in plan.cells}
+    moved = [cell for cell in plan.cells if cell.role == "transfer"]
+    assert len(moved) == 3 * 2 * 3  # ordered pairs of identity, bit_depth and random_noise in three chunks
+    for cell in moved:
+        made, clean = (known[name] for name in cell.needs)
+        assert (cell.kind, made.kind, clean.kind) == ("score", "adaptive", "clean")
+        assert made.settings["defence"] == cell.settings["maker"] != cell.settings["defence"]
+        assert clean.settings["defence"] == cell.settings["defence"]
+        assert made.settings["start"] == clean.settings["start"] == cell.settings["start"]
+    assert parse_recipe(parse_recipe(values).to_json()) == parse_recipe(values)
+
+
+@pytest.mark.parametrize("access", ["blind", "known_noise"])
+def test_only_an_attack_made_on_a_defence_without_its_noise_can_transfer(values, access):
+    with_transfer(values)["suite"][0]["attack"][1]["access"] = access
+    with pytest.raises(SettingsError, match="transfer is for attacks made on a defence"):
+        parse_recipe(values)
+
+
+def test_paired_noise_is_asked_of_random_defences_of_quality_metrics_only(values):
+    values["protocol"]["paired"] = True
+    before = ids(values)
+    values["protocol"]["paired"] = False
+    assert ids(values) == before  # a classifier has no use for it
+    values["suite"][0] |= {"data": "photos:split=test,count=4", "target": "photo_quality"}
+    plain = make_plan(parse_recipe(values)).cells
+    values["protocol"]["paired"] = True
+    for cell, other in zip(make_plan(parse_recipe(values)).cells, plain, strict=True):
+        random = cell.settings.get("defence", {}).get("name") == "random_noise"
+        assert (cell.id != other.id) is (cell.kind in ("score", "adaptive") and random)
+
+
+def test_the_weights_of_an_attack_are_part_of_a_cell_and_other_attacks_add_nothing(values, tmp_path):
+    path = tmp_path / "colorization.safetensors"
+    values["suite"][0]["attack"][0]["attack"] = f"cadv:weights={path}"
+    made = {}
+    for content in (b"first", b"other"):
+        path.write_bytes(content)
+        made[content] = make_plan(parse_recipe(values)).cells
+    kinds = {cell.kind for cell, other in zip(*made.values(), strict=True) if cell.id != other.id}
+    assert kinds == {"attack", "score"}
+    found = [cell.settings["attack"] for cell in made[b"first"] if "attack" in cell.settings]
+    versions = {attack["name"]: attack["versions"] for attack in found}
+    assert versions == {
+        "cadv": {"cadv": CAdv.version, f"weights of {path}": hashlib.sha256(b"first").hexdigest()},
+        "pgd": {"pgd": PGD.version},
+    }

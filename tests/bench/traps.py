@@ -409,7 +409,7 @@ class LastIterate(Oracle):
     """An evaluation that forgets the path and returns where the attack happened to end."""
 
     @torch.no_grad()
-    def select(self, final: Tensor, noise: Noise, draws: int = 20) -> Selection:
+    def select(self, final: Tensor, noise: Noise, draws: int = 20, *, only_final: bool = False) -> Selection:
         x = self.rounded(final)
         rate = self.judge(x, draws=draws).rate
         return Selection(x, final, rate, rate, torch.zeros(len(x), dtype=torch.bool))

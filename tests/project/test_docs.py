@@ -8,7 +8,7 @@ import pytest
 
 from lustral.attacks.base import Knowledge
 from lustral.bench.indicators import INDICATORS
-from lustral.bench.recipe import load_recipe, parse_recipe
+from lustral.bench.recipe import Suite, load_recipe, parse_recipe
 from lustral.targets import ScenesClassifier
 from tests.project.shell import ROOT, python
 
@@ -21,9 +21,12 @@ def blocks(page, language):
 
 
 def test_the_example_recipe_is_a_recipe_and_spells_out_the_defaults():
-    text, claim = blocks("recipes.md", "toml")
+    text, claim, presets = blocks("recipes.md", "toml")
     values = tomllib.loads(text)
     assert len(parse_recipe(tomllib.loads(text + claim)).published) == 1
+    (suite,) = tomllib.loads(presets)["suite"]
+    assert suite.pop("presets") == {"file": "presets.json"}
+    assert Suite.model_validate({**suite, "attack": values["suite"][0]["attack"]}).target.name == "photo_quality"
     recipe = parse_recipe(values)
     assert [defence.name for defence in recipe.suite[0].all_defences] == ["identity", "jpeg", "chain", "repeat"]
     # What the page shows as the protocol is what a recipe without it gets.
@@ -66,7 +69,8 @@ def test_columns_named_on_the_page_exist(tiny_run):
     table = text[text.index("| Column | In | Meaning |") :]
     named = {name for line in table.splitlines()[2:] for name in re.findall(r"`([a-z_0-9]+)`", line.split("|")[1])}
     stored = {name for path in (tiny_run / "out" / "cells").iterdir() for name in parquet.read_schema(path).names}
-    stored |= {"picture_steps_clean", "picture_steps_attacked"}  # tests/report/test_inside.py makes a run that has them
+    # tests/report/test_inside.py and tests/bench/test_cells.py make runs that have these
+    stored |= {"picture_steps_clean", "picture_steps_attacked", "purified_attacked_paired"}
     assert len(named) > 20
     assert named <= stored, named - stored
 

@@ -98,6 +98,31 @@ def direction_command(
     _print_table(*direction_table(rows))
 
 
+@analyse.command("resampling")
+def resampling_command(
+    folder: Annotated[Path, typer.Argument(metavar="RUN", help="Folder of results of a finished run.")],
+    size: Annotated[int, typer.Option(min=1, help="Images per sample.")] = 50,
+    times: Annotated[int, typer.Option(min=2, help="Number of samples.")] = 10,
+    clusters: Annotated[int, typer.Option(min=1, help="Clusters of the images; 1 does not read the images.")] = 10,
+    seed: Annotated[int, typer.Option(min=0, help="Clusters and samples follow from it.")] = 0,
+    out: Annotated[Path | None, typer.Option(help="The CSV file to write; default RUN/resampling.csv.")] = None,
+) -> None:
+    """Whether results depend on which images were sampled: samples of a run's images, and Kruskal-Wallis."""
+    from lustral.analysis.resampling import Resampling, clusters_of_run, resample, resampling_csv, resampling_table
+    from lustral.files import replace_file
+    from lustral.report.results import collect
+    from lustral.report.source import read_source
+
+    how = Resampling(size=size, times=times, clusters=clusters, seed=seed)
+    results = [result for result in collect(read_source(folder)) if result.role == "main"]
+    suites = {result.suite: result for result in results}
+    rows = resample(results, {name: clusters_of_run(result, how) for name, result in suites.items()}, how)
+    file = out or folder / "resampling.csv"
+    replace_file(file, resampling_csv(rows, how).encode())
+    _print_table(*resampling_table(rows, how))
+    sys.stdout.write(f"{file}\n")
+
+
 def _teller() -> Any:
     """Progress as JSON lines on stderr, with what is left if every step takes as long as those before."""
     started = time.monotonic()

@@ -292,9 +292,19 @@ def _score_images(cell: Cell, chunk: _Chunk, goal: Goal, adversarial: Images) ->
     outputs, purified, _ = draw_outputs(target, inside, adversarial, noise, draws)
     columns: Columns = {
         "purified_attacked": answers(target_settings.kind, outputs.flatten(0, 1)).unflatten(0, (-1, draws)).tolist(),
+        **_paired(cell, chunk, adversarial, target, purifier),
         "broken": verdicts(goal, outputs).tolist(),
         **fidelity("attacked", purified, chunk.x),
         "picture_purified_attacked": pictures(purified, cell.settings["pictures"]),
         **inside.columns("attacked"),
     }
     return columns, {"score_purifier": _module_digest(cell, purifier_settings, purifier)}
+
+
+def _paired(cell: Cell, chunk: _Chunk, adversarial: Images, target: nn.Module, purifier: nn.Module) -> Columns:
+    """Scores of the attacked images after the very draws that the clean ones met, if the recipe asks for them."""
+    if not cell.settings.get("paired"):
+        return {}
+    noise = score_noise(cell.settings["seed"], chunk.ids, attacked=False)
+    outputs, _, _ = draw_outputs(target, purifier, adversarial, noise, cell.settings["draws"])
+    return {"purified_attacked_paired": outputs.double().tolist()}

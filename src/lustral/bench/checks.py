@@ -50,15 +50,19 @@ def checks(attack: AttackSettings, access: Access, defence: PurifierSettings, kn
 
 
 def _sizes(attack: AttackSettings, access: Access) -> Iterator[Check]:
-    if getattr(attack, attack.strength) < UNBOUNDED:
+    strength = getattr(attack, attack.strength)
+    if isinstance(strength, int | float) and strength < UNBOUNDED:
         yield Check("I8:half", _resized(attack, 0.5), access)
         yield Check("I8:double", _resized(attack, 2.0), access)
-        yield Check("I9:unbounded", _unbounded(attack), access)
+        if isinstance(strength, float):  # a number of pixels has no end that images of every size share
+            yield Check("I9:unbounded", _unbounded(attack), access)
 
 
 def _resized(attack: AttackSettings, factor: float) -> AttackSettings:
     """The same attack of another strength; a step length that was given grows with it."""
-    changes: dict[str, Any] = {attack.strength: factor * getattr(attack, attack.strength)}
+    strength = getattr(attack, attack.strength)
+    size = max(round(factor * strength), 1) if isinstance(strength, int) else factor * strength
+    changes: dict[str, Any] = {attack.strength: size}
     step = getattr(attack, "step", None)
     if step is not None:
         changes["step"] = step * factor

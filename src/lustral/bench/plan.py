@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from itertools import permutations
 from typing import Any, Literal
 
-from lustral.attacks import Access
+from lustral.attacks import Access, AttackSettings
 from lustral.bench.indicators import checks
 from lustral.bench.recipe import AttackLine, Recipe, Suite
+from lustral.bench.strengths import refuse_overlap
 from lustral.data.base import ImageSet
 from lustral.purifiers import PURIFIERS, PurifierSettings, parse_purifier
-from lustral.settings import Settings, digest
+from lustral.settings import Settings, canonical, digest
 from lustral.targets.checkpoint import checkpoint_digest
 
 __all__ = ["Cell", "Kind", "Plan", "make_plan"]
@@ -37,7 +39,7 @@ class Cell:
         suite: name of the suite that first asked for it.
         settings: everything that the result depends on, as JSON.
         needs: ids of cells whose results it reads.
-        role: "main", or the indicator that asked for it, such as "I9:unbounded".
+        role: "main", the indicator that asked for it, such as "I9:unbounded", or "transfer".
         label: name of the attack in tables; empty for clean cells.
     """
 
@@ -74,7 +76,7 @@ def _identity(settings: Settings) -> dict[str, Any]:
 
 
 def _weights_of(settings: Settings) -> tuple[str, ...]:
-    if isinstance(settings, PurifierSettings):
+    if isinstance(settings, PurifierSettings | AttackSettings):
         return settings.weights_used()
     if isinstance(settings, Access) and settings.surrogate:
         return parse_purifier(settings.surrogate).weights_used()
@@ -104,6 +106,7 @@ def make_plan(recipe: Recipe) -> Plan:
 
 def _suite_cells(recipe: Recipe, suite: Suite) -> Iterator[Cell]:
     images = suite.data.load()
+    refuse_overlap(suite.calibration, images, f"suite {suite.name!r}")
     starts = range(0, len(images), recipe.chunk)
     common = {start: _common(recipe, suite, images, start) for start in starts}
     blind = [line for line in suite.attack if not line.access.is_adaptive]
@@ -113,8 +116,11 @@ def _suite_cells(recipe: Recipe, suite: Suite) -> Iterator[Cell]:
         for start in starts
     }
     yield from attacks.values()
+    made: dict[tuple[PurifierSettings, str, int], str] = {}
+    clean: dict[tuple[PurifierSettings, int], str] = {}
     for defence in suite.all_defences:
         cleans = {start: _make(recipe, suite, "clean", common[start], defence=defence, start=start) for start in starts}
+        clean |= {(defence, start): cell.id for start, cell in cleans.items()}
         yield from cleans.values()
         for line in blind:
             for start in starts:
@@ -126,10 +132,32 @@ def _suite_cells(recipe: Recipe, suite: Suite) -> Iterator[Cell]:
             for start in starts:
                 if start < limit:
                     needs = (cleans[start].id,)
-                    yield _make(
+                    cell = _make(
                         recipe, suite, "adaptive", common[start], defence=defence, line=line, needs=needs, role=role,
                         start=start,
                     )  # fmt: skip
+                    if role == "main":
+                        made[defence, line.label, start] = cell.id
+                    yield cell
+    yield from _transfer_cells(recipe, suite, common, made, clean)
+
+
+def _transfer_cells(
+    recipe: Recipe,
+    suite: Suite,
+    common: Mapping[int, dict[str, Any]],
+    made: Mapping[tuple[PurifierSettings, str, int], str],
+    clean: Mapping[tuple[PurifierSettings, int], str],
+) -> Iterator[Cell]:
+    """Images made on each defence, scored behind each other."""
+    for line in suite.attack:
+        for maker, defence in permutations(suite.all_defences, 2) if line.transfer else ():
+            for start in common:
+                needs = (made[maker, line.label, start], clean[defence, start])
+                yield _make(
+                    recipe, suite, "score", common[start], defence=defence, line=line, needs=needs, role="transfer",
+                    start=start, maker=maker,
+                )  # fmt: skip
 
 
 def _adaptive_lines(recipe: Recipe, suite: Suite, defence: PurifierSettings) -> Iterator[tuple[str, AttackLine, int]]:
@@ -164,6 +192,16 @@ def _gradient_cell(recipe: Recipe, suite: Suite, images: ImageSet, defence: Puri
     return Cell(digest(settings), "gradient", suite.name, settings, role="I1:gradient")
 
 
+def _is_paired(
+    recipe: Recipe, suite: Suite, kind: Kind, defence: PurifierSettings | None, line: AttackLine | None, role: str
+) -> bool:
+    """Whether attacked images are also scored with the noise that the clean ones met."""
+    if not (recipe.protocol.paired and suite.target.kind == "quality" and kind in ("score", "adaptive")):
+        return False
+    random = defence is not None and defence.is_random
+    return random and role == "main" and line is not None and line.access.knowledge != "known_noise"
+
+
 def _effective(access: Access, defence: PurifierSettings) -> Access:
     """A defence without randomness has one draw; averaging copies of it would only cost time."""
     return access if defence.is_random else access.model_copy(update={"eot": 1})
@@ -180,6 +218,7 @@ def _common(recipe: Recipe, suite: Suite, images: ImageSet, start: int) -> dict[
         "data_digest": part.fingerprint(),
         "target": _identity(suite.target),
         "target_weights": suite.target.weights_digest(),
+        **({"range": list(suite.target.range)} if suite.target.kind == "quality" else {}),
         "seed": recipe.seed,
         "chunk": recipe.chunk,
         "device": recipe.device,
@@ -198,6 +237,7 @@ def _make(
     line: AttackLine | None = None,
     needs: tuple[str, ...] = (),
     role: str = "main",
+    maker: PurifierSettings | None = None,
 ) -> Cell:
     settings: dict[str, Any] = {"kind": kind, **common}
     if defence is not None:
@@ -209,8 +249,14 @@ def _make(
     if kind in ("attack", "adaptive"):
         random = defence is not None and defence.is_random
         settings["selection_draws"] = recipe.protocol.selection_draws if random else 1
+    if _is_paired(recipe, suite, kind, defence, line, role):
+        settings["paired"] = True
+    if maker is not None:
+        settings["maker"] = _identity(maker)
     if needs:
         settings["needs"] = list(needs)
     settings["pictures"] = max(0, min(recipe.pictures - start, recipe.chunk)) if role == "main" else 0
     label = "" if line is None else line.label
+    if maker is not None:
+        label = f"{label} [made on {canonical(maker.to_json())}]"
     return Cell(digest(settings), kind, suite.name, settings, needs, role, label)

@@ -111,4 +111,6 @@ def attack_images(
         final = attack.run(oracle, x, Noise(seed, "start", ids))
     except BudgetSpent:
         final = oracle.best  # what the path found stands
-    return Attacked(oracle.select(final, Noise(seed, "selection", ids), selection_draws), oracle)
+    made_before = attack.needs == "nothing"  # choosing among its images and the clean ones would change the set
+    selection = oracle.select(final, Noise(seed, "selection", ids), selection_draws, only_final=made_before)
+    return Attacked(selection, oracle)

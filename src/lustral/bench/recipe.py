@@ -10,7 +10,10 @@ from typing import Annotated, Any, Self
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, InstanceOf, ValidationError, model_validator
 
 from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
+from lustral.bench.aligned import expand_aligned
+from lustral.bench.presets import PresetChoice, expand_presets
 from lustral.bench.published import Published, check_published
+from lustral.bench.strengths import Calibration, Strength
 from lustral.data import DataSettings, parse_data
 from lustral.purifiers import PURIFIERS, PurifierSettings, parse_purifier
 from lustral.settings import SettingsError
@@ -37,6 +40,8 @@ class Protocol(_Strict):
         gradient_images: images on which gradients are compared with central differences, once per defence; about
             25 forward and backward passes each, in float64.
         checks: whether these extra runs are made at all; without them their indicators read NOT RUN.
+        paired: score random defences of a quality metric twice, also with the noise that the clean image met. Published
+            scores pair it, which favours random defences; reports show both. Costs as many draws again.
     """
 
     draws: int = Field(default=20, ge=1)
@@ -46,6 +51,7 @@ class Protocol(_Strict):
     check_images: int = Field(default=64, ge=1)
     gradient_images: int = Field(default=2, ge=1)
     checks: bool = True
+    paired: bool = False
 
     @model_validator(mode="after")
     def _enough_draws(self) -> Self:
@@ -57,12 +63,29 @@ class Protocol(_Strict):
 
 
 class AttackLine(_Strict):
-    """One attack of a suite: what it is called, what it does, what it knows."""
+    """One attack of a suite: what it is called, what it does, what it knows.
+
+    Args:
+        main: whether the indicators examine it.
+        transfer: whether the images that it makes on each defence are also put before all others.
+        strength: what it was aligned to; written by ``expand_aligned`` from the key ``aligned``.
+    """
 
     label: str = Field(min_length=1, max_length=80)
     attack: Annotated[InstanceOf[AttackSettings], BeforeValidator(parse_attack)]
     access: Annotated[InstanceOf[Access], BeforeValidator(parse_access)] = Access()
     main: bool = False
+    transfer: bool = False
+    strength: Strength | None = None
+
+    @model_validator(mode="after")
+    def _can_transfer(self) -> Self:
+        if self.transfer and (not self.access.is_adaptive or self.access.knowledge == "known_noise"):
+            raise ValueError(
+                f"{self.label!r}: transfer is for attacks made on a defence without its noise, got access "
+                f"{self.access.knowledge}; blind attacks meet every defence anyway"
+            )
+        return self
 
 
 def _defences(value: object) -> object:
@@ -74,13 +97,19 @@ def _defences(value: object) -> object:
 
 
 class Suite(_Strict):
-    """One target on one data set, with its defences and attacks; ``identity`` is always among the defences."""
+    """One target on one data set, with its defences and attacks; ``identity`` is always among the defences.
+
+    ``calibration`` are images on which strengths of its attacks were aligned or its presets chosen; none of them may
+    be evaluated. ``chosen`` says how presets were, written by ``expand_presets`` from the key ``presets``.
+    """
 
     name: str = Field(min_length=1, max_length=80)
     data: Annotated[InstanceOf[DataSettings], BeforeValidator(parse_data)]
     target: Annotated[InstanceOf[TargetSettings], BeforeValidator(parse_target)]
     defences: Annotated[tuple[InstanceOf[PurifierSettings], ...], BeforeValidator(_defences)]
     attack: tuple[AttackLine, ...] = Field(min_length=1)
+    calibration: tuple[Calibration, ...] = ()
+    chosen: PresetChoice | None = None
 
     @model_validator(mode="after")
     def _consistent(self) -> Self:
@@ -147,9 +176,17 @@ class Recipe(_Strict):
                         "attack": line.attack.to_json(),
                         "access": line.access.to_json(),
                         "main": line.main,
+                        **({"transfer": True} if line.transfer else {}),
+                        **({} if line.strength is None else {"strength": line.strength.model_dump(mode="json")}),
                     }
                     for line in suite.attack
                 ],
+                **(
+                    {"calibration": [entry.model_dump(mode="json") for entry in suite.calibration]}
+                    if suite.calibration
+                    else {}
+                ),
+                **({} if suite.chosen is None else {"chosen": suite.chosen.model_dump(mode="json")}),
             }
             for suite in self.suite
         ]
@@ -186,7 +223,9 @@ def _known_keys(place: tuple[int | str, ...], kind: str) -> str:
 def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
     """Read a TOML recipe and apply ``key=value`` changes such as ``seed=1`` or ``protocol.draws=10``.
 
-    A suite is named in a key by its name: ``suite.scenes.data=scenes:count=32``.
+    A suite is named in a key by its name: ``suite.scenes.data=scenes:count=32``. Attacks with the key ``aligned``
+    become one for each level, see ``expand_aligned``; suites with the key ``presets`` get the defences of a file, see
+    ``expand_presets``.
 
     Raises:
         SettingsError: the file is not TOML, a key is unknown or a value is wrong.
@@ -199,7 +238,7 @@ def load_recipe(path: Path, changes: Sequence[str] = ()) -> Recipe:
         raise SettingsError(f"{path} is not a TOML file: {error}") from None
     for change in changes:
         _apply(values, change)
-    return parse_recipe(values, str(path))
+    return parse_recipe(expand_presets(expand_aligned(values, path.parent), path.parent), str(path))
 
 
 def _apply(values: dict[str, Any], change: str) -> None:

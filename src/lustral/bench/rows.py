@@ -26,7 +26,7 @@ _TYPES: dict[str, Any] = {
     **dict.fromkeys(_FLOATS.split(), arrow.float64()),
     **dict.fromkeys(("queries", "gradients", "peak_memory"), arrow.int64()),
     **dict.fromkeys(("rescued", "dead_start", "dead_tenth"), arrow.bool_()),
-    **dict.fromkeys(("purified_clean", "purified_attacked"), arrow.list_(arrow.float64())),
+    **dict.fromkeys(("purified_clean", "purified_attacked", "purified_attacked_paired"), arrow.list_(arrow.float64())),
     **dict.fromkeys(("correct", "broken"), arrow.list_(arrow.bool_())),
     **dict.fromkeys(
         (

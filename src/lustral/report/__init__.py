@@ -14,7 +14,8 @@ __all__ = ["Table", "build_table", "write_report"]
 def write_report(folder: Path | str, plan: Iterable[CellLike] | None = None) -> Path:
     """Write ``table.csv``, ``table.json`` and ``report/`` of a store folder, and ``claims.csv`` and ``claims.json``.
 
-    The last two are there if the recipe has published rows to put beside its own.
+    The last two are there if the recipe has published rows to put beside its own. A run with quality targets also has
+    ``report/quality.html`` and ``quality/``, see ``lustral.report.quality``.
 
     ``table.csv`` holds no timing and is byte-identical for equal results, whatever the order, the number
     of workers or the restarts. ``table.json`` also holds costs.
@@ -33,6 +34,7 @@ def write_report(folder: Path | str, plan: Iterable[CellLike] | None = None) -> 
     from lustral.report.claims_page import claims_to_markdown
     from lustral.report.exports import to_csv, to_latex, to_markdown
     from lustral.report.page import make_page
+    from lustral.report.quality import write_quality
     from lustral.report.text import json_text
 
     folder = Path(folder)
@@ -53,7 +55,8 @@ def write_report(folder: Path | str, plan: Iterable[CellLike] | None = None) -> 
         else:
             path.unlink(missing_ok=True)  # of an earlier recipe
     page = folder / "report" / "index.html"
-    _write(page, make_page(table, claims))
+    quality = write_quality(folder, table)
+    _write(page, make_page(table, claims, "" if quality is None else quality.name))
     return page
 
 

@@ -167,6 +167,16 @@ COLUMNS: tuple[Column, ...] = (
         ranks=True,
     ),
     Column(
+        "d_paired",
+        "D(D) paired",
+        "D(D) with the same noise for the clean and the attacked image, which favours random defences.",
+        digits=2,
+        better="down",
+        kinds=_QUALITY,
+        ranks=True,
+        extra=True,
+    ),
+    Column(
         "d",
         "D",
         "Mean |score of purified attacked - score of the clean image without defence| in per cent of the range.",

@@ -27,23 +27,24 @@ from lustral.report.results import WORST, Result
 from lustral.report.table import Row, Table
 from lustral.report.text import json_text, no_nan, plain
 
-__all__ = ["content_policy", "embedded", "library_styles", "make_page", "package_file", "plotly_library"]
+__all__ = ["content_policy", "embedded", "library_styles", "make_page", "package_file", "page_header", "plotly_library"]
 
 _LONGEST_SETTINGS = 20_000
 
 
-def make_page(table: Table, claims: Sequence[Claim] = ()) -> str:
-    """HTML of the whole report, with a section of published numbers if there are claims.
+def make_page(table: Table, claims: Sequence[Claim] = (), other: str = "") -> str:
+    """HTML of the whole report, with a section of published numbers if there are claims, and a link to another page.
 
     The content security policy allows the page's own three scripts and one style sheet by their hashes,
     pictures from data and blob URIs, and nothing else: no network, no inline handlers, no eval.
     """
-    style, script = package_file("page.css"), package_file("page.js")
+    style, script = package_file("page.css"), package_file("common.js") + package_file("page.js")
     library = plotly_library()
     environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
     template = environment.from_string(package_file("page.html.j2"))
     return template.render(
-        header=_header(table),
+        header=page_header(table),
+        other=other,
         claims=claim_views(claims),
         views=VIEWS,
         measures=MEASURES,
@@ -109,7 +110,8 @@ def _harmless(value: Any, longest: int = 200) -> Any:
     return [_harmless(entry) for entry in value] if isinstance(value, list | tuple) else value
 
 
-def _header(table: Table) -> dict[str, Any]:
+def page_header(table: Table) -> dict[str, Any]:
+    """Title, facts about the run, and what is missing, as harmless texts."""
     recipe, rows = table.source.recipe, table.rows
     made = [cell.provenance for cell in table.source.cells.values()]
     images = sorted({row["n"] for row in rows}) or [0]

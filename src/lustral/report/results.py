@@ -10,13 +10,25 @@ from typing import Any
 import numpy as np
 
 from lustral.bench.evidence import GradientCheck
+from lustral.data import DATA
 from lustral.purifiers import PURIFIERS, parse_purifier
 from lustral.report.samples import Samples, common, gather, join, pick
 from lustral.report.source import Source, StoredCell
 from lustral.settings import SettingsError, canonical
-from lustral.targets import parse_target
+from lustral.targets import TARGETS, parse_target
 
-__all__ = ["WORST", "Aim", "Result", "Traits", "aim_of", "collect", "gradient_check", "plain_settings", "worst_of_all"]
+__all__ = [
+    "WORST",
+    "Aim",
+    "Result",
+    "Traits",
+    "agreement_sign",
+    "aim_of",
+    "collect",
+    "gradient_check",
+    "plain_settings",
+    "worst_of_all",
+]
 
 WORST = "worst of all"
 """Label of the row in which every image meets the attack that breaks it most often."""
@@ -57,6 +69,7 @@ class Result:
 
     Attributes:
         settings: those of one of its cells; data, target and seed are the same in all.
+        maker: for the role "transfer", the defence that the attacked images were made on.
         facts: facts of its scoring or adaptive cells, joined.
         samples: per-image columns of clean, attack and scoring cells side by side.
         clean: columns of all clean images of the defence, also of those that this attack did not see.
@@ -77,6 +90,7 @@ class Result:
     cells: tuple[str, ...]
     order: int = 0
     parts: tuple[Result, ...] = field(default=(), repr=False)
+    maker: dict[str, Any] | None = None
 
     @property
     def key(self) -> tuple[str, str]:
@@ -94,6 +108,19 @@ def aim_of(target: Mapping[str, Any]) -> Aim:
     settings = parse_target(plain_settings(target))
     sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
     return Aim(settings.kind, settings.range if settings.kind == "quality" else (0.0, 1.0), settings.success, sign)
+
+
+def agreement_sign(settings: Mapping[str, Any]) -> int:
+    """+1 where good scores of the target and of the data set go the same way, -1 where they go opposite ways.
+
+    Args:
+        settings: of a cell, with its ``data`` and ``target``.
+    """
+    data = plain_settings(settings["data"])
+    while isinstance(inner := data.get("data"), Mapping):  # a set that changes another
+        data = dict(inner)  # pyright: ignore[reportUnknownArgumentType]
+    kinds = DATA.get(str(data.get("name"))), TARGETS.get(str(settings["target"].get("name")))
+    return 1 if len({getattr(kind, "higher_is_better", True) for kind in kinds}) == 1 else -1
 
 
 def collect(source: Source) -> list[Result]:
@@ -153,7 +180,7 @@ def _place(result: Result, order: Mapping[tuple[str, str, str], int]) -> tuple[i
 def _result(group: Sequence[StoredCell], source: Source, order: Mapping[tuple[str, str, str], int]) -> Result:
     needed = {name: source.cells[name] for cell in group for name in cell.needs if name in source.cells}
     clean = [cell for _, cell in sorted(needed.items()) if cell.kind == "clean"]
-    attack = [cell for _, cell in sorted(needed.items()) if cell.kind == "attack"]
+    attack = [cell for _, cell in sorted(needed.items()) if cell.kind in ("attack", "adaptive")]
     first = group[0]
     clean_samples = gather(clean) if clean else None
     samples = join(gather(group), gather(attack) if attack else None, clean_samples)
@@ -171,6 +198,7 @@ def _result(group: Sequence[StoredCell], source: Source, order: Mapping[tuple[st
         traits=_traits(first.settings["defence"], clean),
         cells=tuple(sorted({cell.id for cell in group} | needed.keys())),
         order=order.get((first.suite, "attack", first.label), len(order)),
+        maker=plain_settings(first.settings["maker"]) if "maker" in first.settings else None,
     )
 
 

@@ -43,8 +43,10 @@ class Quality(TypedDict):
     srocc_attacked: float
     d: float
     d_defended: float
+    d_paired: float
     r: float
     r_defended: float
+    r_paired: float
     r_capped: float
     tie_fraction: float
     gain: float
@@ -56,8 +58,10 @@ NO_QUALITY = Quality(
     srocc_attacked=_NAN,
     d=_NAN,
     d_defended=_NAN,
+    d_paired=_NAN,
     r=_NAN,
     r_defended=_NAN,
+    r_paired=_NAN,
     r_capped=_NAN,
     tie_fraction=_NAN,
     gain=_NAN,
@@ -109,12 +113,13 @@ def _label_vote(samples: Samples, column: str, votes: int) -> NDArray[np.bool_]:
     return rival >= right
 
 
-def quality_scores(samples: Samples, aim: Aim) -> Quality:
+def quality_scores(samples: Samples, aim: Aim, is_random: bool = True, sign: int = 1) -> Quality:
     """SROCC, D, D^(D), R, R^(D), and the mean movement in the attacker's direction as a share of the range.
 
     D and R are means over images and draws; a random defence purifies the clean and the attacked image
-    with fresh noise each. SROCC takes every image's mean score over draws. ``r_capped`` and
-    ``tie_fraction`` belong to ``r``.
+    with fresh noise each. ``d_paired`` and ``r_paired`` are D^(D) and R^(D) with the same noise for both, NaN if that
+    was not drawn. SROCC takes every image's mean score over draws, and ``sign`` turns it where good scores of the data
+    are low ones of the target. ``r_capped`` and ``tie_fraction`` belong to ``r``.
     """
     if aim.kind != "quality" or not len(samples):
         return NO_QUALITY
@@ -128,13 +133,18 @@ def quality_scores(samples: Samples, aim: Aim) -> Quality:
     low, high = aim.range
     moved = (attacked.mean(axis=1) - clean.mean(axis=1)) / (high - low)
     r = r_score(bare, after, aim.range)
+    paired = samples.floats("purified_attacked_paired" if is_random else "purified_attacked")
+    again = paired[:, :draws].ravel() if paired.ndim == 2 else paired
+    has_paired = again.shape == before.shape and bool(np.isfinite(again).all())
     return Quality(
-        srocc_clean=_srocc(clean.mean(axis=1), truth),
-        srocc_attacked=_srocc(attacked.mean(axis=1), truth),
+        srocc_clean=sign * _srocc(clean.mean(axis=1), truth),
+        srocc_attacked=sign * _srocc(attacked.mean(axis=1), truth),
         d=d_score(bare, after, aim.range),
         d_defended=d_score_defended(before, after, aim.range),
+        d_paired=d_score_defended(before, again, aim.range) if has_paired else _NAN,
         r=r.value,
         r_defended=r_score_defended(before, after, aim.range).value,
+        r_paired=r_score_defended(before, again, aim.range).value if has_paired else _NAN,
         r_capped=r.capped,
         tie_fraction=r.tie_fraction,
         gain=float((moved * aim.sign if aim.sign else np.abs(moved)).mean()),

@@ -12,7 +12,16 @@ from typing import Any, TypedDict
 from lustral.bench.cell import CellLike
 from lustral.report.evidence import VerdictRow, evidence_of, indicator_string, main_label, verdicts_of
 from lustral.report.ranking import Place, rank
-from lustral.report.results import WORST, Result, aim_of, collect, gradient_check, plain_settings, worst_of_all
+from lustral.report.results import (
+    WORST,
+    Result,
+    agreement_sign,
+    aim_of,
+    collect,
+    gradient_check,
+    plain_settings,
+    worst_of_all,
+)
 from lustral.report.samples import Samples
 from lustral.report.source import Source, read_source
 from lustral.report.summary import Quality, Share, attacked_share, clean_share, quality_scores
@@ -88,12 +97,14 @@ class Table:
         source: the cells behind them.
         protocol: numbers of the two-phase protocol.
         results: what each row was made from, in the order of the rows.
+        transfers: attacked images made on one defence before another; no rows of the table.
     """
 
     rows: tuple[Row, ...]
     source: Source
     protocol: dict[str, Any] = field(default_factory=dict)
     results: tuple[Result, ...] = ()
+    transfers: tuple[Result, ...] = ()
 
 
 def build_table(folder: Path, plan: Iterable[CellLike] | None = None) -> Table:
@@ -109,14 +120,17 @@ def build_table(folder: Path, plan: Iterable[CellLike] | None = None) -> Table:
     source = read_source(folder, plan)
     protocol = dict(source.recipe.get("protocol", {}))
     defences: dict[tuple[str, str], list[Result]] = defaultdict(list)
-    for result in collect(source):
-        defences[result.key].append(result)
+    everything = collect(source)
+    for result in everything:
+        if result.maker is None:
+            defences[result.key].append(result)
     controls = {key[0]: parts for key, parts in defences.items() if parts[0].defence.get("name") == "identity"}
     pairs: list[tuple[Row, Result]] = []
     for (suite, _), results in defences.items():
         pairs += _defence_rows(results, source, protocol, controls.get(suite, []))
     _set_order(pairs)
-    return Table(tuple(row for row, _ in pairs), source, protocol, tuple(result for _, result in pairs))
+    transfers = tuple(result for result in everything if result.maker is not None)
+    return Table(tuple(row for row, _ in pairs), source, protocol, tuple(result for _, result in pairs), transfers)
 
 
 def _defence_rows(
@@ -172,7 +186,7 @@ def _row(result: Result, source: Source, protocol: Mapping[str, Any], is_main: b
         tests=0,
         clean=clean_share(samples, aim, *counts),
         robust=attacked_share(samples, aim, *counts),
-        **quality_scores(samples, aim),
+        **quality_scores(samples, aim, traits.is_random, agreement_sign(settings)),
         **_means(samples),
         cost=Cost(passes=traits.passes, milliseconds=traits.milliseconds, ratio=traits.ratio),
         indicators={},

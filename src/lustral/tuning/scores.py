@@ -14,7 +14,7 @@ import numpy as np
 from lustral.bench.plan import Cell
 from lustral.bench.recipe import Recipe
 from lustral.bench.store import Store
-from lustral.report.results import Result, aim_of, collect, plain_settings, worst_of_all
+from lustral.report.results import Result, agreement_sign, aim_of, collect, plain_settings, worst_of_all
 from lustral.report.source import read_source
 from lustral.report.summary import attacked_share, clean_share, quality_scores
 from lustral.settings import SettingsError, canonical
@@ -126,9 +126,9 @@ def _clean(row: Result, measure: str, counts: tuple[int, int]) -> Estimate:
     aim = aim_of(row.settings["target"])
     if measure == "accuracy":
         return _share(clean_share(row.samples, aim, *counts))
-    return Estimate(
-        quality_scores(row.samples, aim)["srocc_clean"] if measure == "SROCC" else row.samples.mean("ssim_clean")
-    )
+    if measure == "SROCC":
+        return Estimate(quality_scores(row.samples, aim, sign=agreement_sign(row.settings))["srocc_clean"])
+    return Estimate(row.samples.mean("ssim_clean"))
 
 
 def _share(share: Any) -> Estimate:

@@ -223,7 +223,9 @@ def plan_for(recipe: Recipe, candidates: Iterable[Candidate]) -> Plan:
         recipe.model_copy(
             update={
                 "name": f"tune_{recipe.name}",
-                "suite": tuple(suite.model_copy(update={"defences": defences}) for suite in recipe.suite),
+                "suite": tuple(
+                    suite.model_copy(update={"defences": defences, "calibration": ()}) for suite in recipe.suite
+                ),
                 "protocol": recipe.protocol.model_copy(update={"checks": False}),
                 "pictures": 0,
                 "published": (),

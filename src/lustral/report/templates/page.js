@@ -1,7 +1,3 @@
-"use strict";
-
-const data = JSON.parse(document.getElementById("data").textContent);
-const byId = (id) => document.getElementById(id);
 const filters = byId("filters").elements;
 const sorting = { key: "robust.average", descending: true };
 const MARKS = { "+": "PASS", "~": "WARN", "!": "FAIL", "?": "NOT RUN" };
@@ -19,24 +15,6 @@ const DIFFERENCES = [
   ["attacked", "clean", "Attacked - clean"],
   ["purified_attacked", "clean", "Purified attacked - clean"],
 ];
-
-/** An element with properties and children; text is only ever set as text. */
-function make(tag, properties = {}, ...children) {
-  const element = document.createElement(tag);
-  for (const [name, value] of Object.entries(properties)) {
-    if (name.includes("-") || name === "role") element.setAttribute(name, value);
-    else element[name] = value;
-  }
-  element.append(...children);
-  return element;
-}
-
-function fill(select, entries, chosen) {
-  select.replaceChildren(...entries.map(([value, text]) => make("option", { value, textContent: text })));
-  select.value = chosen;
-}
-
-const unique = (values) => [...new Set(values)];
 
 // ---- table -------------------------------------------------------------------------------------------
 
@@ -219,7 +197,6 @@ function save(kind) {
 
 let view = "worst";
 let measure = null; // the suite's own until one is chosen
-const clickable = new Set(); // figures that open details
 
 function drawFigure() {
   drawBudget();
@@ -231,7 +208,7 @@ function drawFigure() {
     if (button.dataset.view === view) byId("view-text").textContent = `${button.title}.`;
   }
   if (!(view in views)) return;
-  plot("pareto", views[view]);
+  plot("pareto", views[view], openClicked);
   drawCost();
 }
 
@@ -241,7 +218,7 @@ function drawCost() {
   for (const button of document.querySelectorAll("[data-measure]")) {
     button.setAttribute("aria-pressed", String(button.dataset.measure === shown));
   }
-  plot("cost", entry.costs[view][shown]);
+  plot("cost", entry.costs[view][shown], openClicked);
 }
 
 function drawBudget() {
@@ -253,28 +230,7 @@ function drawBudget() {
     choice.dataset.suite = suite;
     fill(choice, budgets.map((entry, number) => [String(number), entry.title]), "0");
   }
-  if (budgets.length > 0) plot("budget", budgets[Number(choice.value)].figure);
-}
-
-function plot(place, drawing) {
-  const figure = structuredClone(drawing);
-  if (byId(place).clientWidth < 600) {
-    for (const trace of figure.data) Object.assign(trace, trace.meta?.narrow);
-  }
-  const style = getComputedStyle(document.documentElement);
-  const [text, card, line] = ["--text", "--card", "--line"].map((name) => style.getPropertyValue(name).trim());
-  Object.assign(figure.layout, {
-    font: { color: text, family: getComputedStyle(document.body).fontFamily, size: 13 },
-    hoverlabel: { ...figure.layout.hoverlabel, bgcolor: card, bordercolor: line, font: { color: text } },
-    dragmode: false,
-    autosize: true,
-  });
-  const config = { displayModeBar: false, displaylogo: false, responsive: true, showTips: false };
-  Plotly.react(place, figure.data, figure.layout, config);
-  if (!clickable.has(place)) {
-    clickable.add(place);
-    byId(place).on("plotly_click", openClicked);
-  }
+  if (budgets.length > 0) plot("budget", budgets[Number(choice.value)].figure, openClicked);
 }
 
 function openClicked(event) {
@@ -463,15 +419,7 @@ function startDetail() {
 
 // ---- start -------------------------------------------------------------------------------------------
 
-const darkScheme = matchMedia("(prefers-color-scheme: dark)");
-
-byId("theme").addEventListener("click", () => {
-  const root = document.documentElement;
-  const isDark = root.dataset.theme ? root.dataset.theme === "dark" : darkScheme.matches;
-  root.dataset.theme = isDark ? "light" : "dark";
-  drawFigure();
-});
-darkScheme.addEventListener("change", drawFigure);
+startTheme(drawFigure);
 byId("filters").addEventListener("submit", (event) => event.preventDefault());
 byId("filters").addEventListener("input", (event) => {
   if (event.target === filters.suite) {
