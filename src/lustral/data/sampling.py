@@ -85,9 +85,9 @@ def cluster_labels(features: Features, clusters: int, seed: int) -> Rows:
     different = np.unique(points, axis=0)
     if not 1 <= clusters <= len(different):
         raise ValueError(f"expected 1 to {len(different)} clusters, the number of different images, got {clusters}")
-    random, best = np.random.default_rng(seed), (np.inf, points[:0], np.zeros(0, np.int64))
+    generator, best = np.random.default_rng(seed), (np.inf, points[:0], np.zeros(0, np.int64))
     for _ in range(STARTS):
-        start = different[random.choice(len(different), clusters, replace=False)]
+        start = different[generator.choice(len(different), clusters, replace=False)]
         try:
             centres, labels = kmeans2(points, start, iter=ITERATIONS, minit="matrix", missing="raise")
         except ClusterError:  # a cluster lost all its images on the way
@@ -115,7 +115,7 @@ def cluster_sample(features: Features, clusters: int, each: int, seed: int) -> R
         ValueError: as ``cluster_labels``, or a cluster has fewer than ``each`` images.
     """
     labels = cluster_labels(features, clusters, seed)
-    random, chosen = np.random.default_rng([seed, 1]), list[Rows]()
+    generator, chosen = np.random.default_rng([seed, 1]), list[Rows]()
     for cluster in range(clusters):
         members = np.flatnonzero(labels == cluster)
         if not 1 <= each <= len(members):
@@ -123,5 +123,5 @@ def cluster_sample(features: Features, clusters: int, each: int, seed: int) -> R
                 f"expected each=1 to {len(members)}, the size of cluster {cluster} of {clusters}, got {each}; "
                 "ask for fewer clusters or fewer of each"
             )
-        chosen.append(random.permutation(members)[:each])
+        chosen.append(generator.permutation(members)[:each])
     return np.sort(np.concatenate(chosen))
