@@ -111,14 +111,14 @@ def sensitivity(
 
     counts = _counts(image, labels, filling, batch)
     image, answer = (image, target) if follow else (image.detach(), partial(_outputs, target))
+    first = torch.tensor([0, *accumulate(counts[:-1])], device=labels.device)
+    labels = labels + first[:, None, None]  # numbered through all scales
     outputs: list[Tensor] = []
-    for scales, numbers, regions in _batches(counts, batch).to(image.device).unbind():
-        hidden = labels[scales] == numbers[:, None, None]  # (b, h, w)
+    for scales, regions in _batches(counts, batch).to(image.device).unbind():
+        hidden = labels[scales] == regions[:, None, None]  # (b, h, w)
         patches = filling if len(filling) == 1 else filling[regions]
         outputs.append(step(answer, torch.where(hidden[:, None], patches, image)))
-    changes = _changes(torch.cat(outputs)[: sum(counts) + 1])
-    first = torch.tensor([0, *accumulate(counts[:-1])], device=labels.device)
-    return changes[labels + first[:, None, None]]
+    return _changes(torch.cat(outputs), sum(counts))[labels]
 
 
 def _counts(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> list[int]:
@@ -137,7 +137,7 @@ def _counts(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> list[
 
 
 def _batches(counts: list[int], most: int) -> Tensor:
-    """Scale, number in its scale and number through all scales of each row's region: (batches, 3, rows).
+    """Scale and region of each row, regions numbered through all scales: (batches, 2, rows).
 
     The image itself, of which no region is hidden, comes first and fills up the last batch: it has the number -1.
     """
@@ -145,19 +145,19 @@ def _batches(counts: list[int], most: int) -> Tensor:
 
     needed = sum(counts) + 1
     batches = -(-needed // most)
-    spare = -needed % batches
+    spare = [-1] * (-needed % batches)
     scales = [scale for scale, count in enumerate(counts) for _ in range(count)]
-    numbers = [number for count in counts for number in range(count)]
-    rows = ([0, *scales, *[0] * spare], [-1, *numbers, *[-1] * spare], [0, *range(needed - 1), *[0] * spare])
-    return torch.tensor(rows).unflatten(1, (batches, -1)).transpose(0, 1)
+    rows = torch.tensor(((-1, *scales, *spare), (*range(-1, needed - 1), *spare)))
+    return rows.view(2, batches, -1).transpose(0, 1)
 
 
 def _outputs(target: Callable[[Images], Tensor], x: Images) -> Tensor:
     return target(x).detach()  # no graph is kept even if the target's parameters ask for one
 
 
-def _changes(outputs: Tensor) -> Tensor:
-    """Sensitivities (r,) from the outputs for the image, in row 0, and for its occluded copies."""
+def _changes(outputs: Tensor, regions: int) -> Tensor:
+    """Sensitivities (r,) from the outputs for the image, in row 0, and for its occluded copies, in those after it."""
+    outputs = outputs[: regions + 1]
     if outputs.ndim == 1:
         return (outputs[1:] - outputs[0]).abs()
     if outputs.ndim != 2 or outputs.shape[1] < 2:
