@@ -9,6 +9,7 @@ from lustral.data.agiqa import Agiqa3k
 from lustral.data.altered import Colored, Corrupted
 from lustral.data.base import DataSettings, ImageSet, MissingData, data_folder, require_file
 from lustral.data.cifar import Cifar10, Cifar100
+from lustral.data.cropped import Cropped
 from lustral.data.derived import Derived
 from lustral.data.folder import ClassFolder, Folder
 from lustral.data.kadid import Kadid10k
@@ -26,7 +27,7 @@ DATA: dict[str, type[DataSettings]] = {
     cls.name: cls
     for cls in (
         *(Scenes, Photos, Cifar10, Cifar100, Nips2017, LiveSubset, Koniq10k, Kadid10k, Agiqa3k, Folder, ClassFolder),
-        *(Colored, Corrupted, Clustered, Listed),
+        *(Colored, Corrupted, Cropped, Clustered, Listed),
     )
 }
 
