@@ -15,6 +15,7 @@ from lustral.alignment.command import align_command
 from lustral.analysis.commands import analyse
 from lustral.analysis.sample_command import sample_command
 from lustral.settings import SettingsError
+from lustral.terminal import print_table
 from lustral.tuning.command import tune_command
 
 if TYPE_CHECKING:
@@ -181,14 +182,8 @@ def list_command(
     if as_json:
         _show(json.dumps(rows, indent=1, default=str))
         return
-    from rich.console import Console
-    from rich.table import Table
-
     columns = [key for key in (rows[0] if rows else {}) if key not in ("settings", "note")]
-    table = Table(*columns, box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*(_cell(row.get(key, "")) for key in columns))
-    Console(width=None if sys.stdout.isatty() else 200).print(table)
+    print_table(columns, ([_cell(row.get(key, "")) for key in columns] for row in rows))
 
 
 def _cell(value: object) -> str:
@@ -337,7 +332,7 @@ def export_adversarial_command(
 
     plan = _stored_plan(folder)
     command = json.loads((folder / "recipe.json").read_text(encoding="utf-8")).get("command", "")
-    manifest = export_adversarial(Store(folder), plan.cells, out, command)
+    manifest = export_adversarial(Store(folder), plan.places, out, command)
     images = sum(shard.images for shard in manifest.shards)
     _show(f"{len(manifest.shards)} files with {images} adversarial images in {out}")
 

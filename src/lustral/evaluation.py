@@ -159,8 +159,7 @@ def attack_picture(
     goal: Goal = Misclassify(torch.tensor([int(before)]))
     if settings.kind == "quality":
         low, high = settings.range
-        sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
-        goal = MoveScore(clean.float(), low, high, sign, settings.success)
+        goal = MoveScore(clean.float(), low, high, settings.sign, settings.success)
     threat = parse_access(access)
     chosen, _ = attack_images(
         parse_attack(attack), threat, model, goal, x, seed=seed, ids=[name], purifier=module,

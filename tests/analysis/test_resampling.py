@@ -7,10 +7,10 @@ import pytest
 from typer.testing import CliRunner
 
 from lustral.analysis.commands import analyse
-from lustral.analysis.resampling import ALL, Resampling, clusters_of_run, resample
+from lustral.analysis.resampling import ALL, Resampling, clusters_of_run, resample, sharing_warning
 from lustral.data import parse_data
 from lustral.data.sampling import cluster_labels, image_features
-from lustral.measures import d_terms, kruskal_wallis, srocc
+from lustral.measures import d_terms, friedman, kruskal_wallis, srocc
 from lustral.measures.resampling import stratified_samples
 from lustral.report.results import collect
 from lustral.report.source import read_source
@@ -70,6 +70,10 @@ def test_pooled_rows_compare_the_rows_of_the_suite_over_samples(run):
     values = np.array([[per_image[part].mean() for part in samples] for per_image in column])  # (rows, samples)
     (pooled,) = [row for row in rows if row.score == "ssim_attacked" and row.defence == ALL]
     assert pooled.p == pytest.approx(kruskal_wallis(list(values.T)).p)
+    assert pooled.p_friedman == pytest.approx(friedman(values).p)
+    assert all(np.isnan(row.p_friedman) for row in rows if row.defence != ALL)
+    two = resample(results, {"suite": clusters_of_run(results[0], HOW)}, Resampling(size=6, times=2, clusters=1))
+    assert all(np.isnan(row.p_friedman) for row in two), "Friedman's test needs three samples"
     assert pooled.variance == pytest.approx(values.mean(axis=0).var(ddof=1))
 
 
@@ -100,13 +104,27 @@ def test_the_command_prints_a_table_and_writes_the_same_csv_twice(run, tmp_path)
         result = CliRunner().invoke(analyse, [*options, "--out", str(tmp_path / name)])
         assert result.exit_code == 0, result.output
         assert "4 samples of 6 images over 1 clusters" in result.output
+        assert "p_friedman" in result.output
+        assert "warning:" not in result.output
         texts.append((tmp_path / name).read_bytes())
     assert texts[0] == texts[1]
     rows = list(csv.DictReader(texts[0].decode().splitlines()))
     assert len(rows) == (4 + 1) * (5 if kind == "quality" else 2)
-    assert {(row["size"], row["times"], row["seed"]) for row in rows} == {("6", "4", "2")}
+    assert {(row["size"], row["times"], row["seed"], row["warning"]) for row in rows} == {("6", "4", "2", "")}
     assert CliRunner().invoke(analyse, options).exit_code == 0
     assert (folder / "resampling.csv").read_bytes() == texts[0]
+
+
+@pytest.mark.parametrize("run", ["quality"], indirect=True)
+def test_samples_that_share_many_images_get_a_warning(run, tmp_path):
+    options = ["resampling", str(run[1]), "--size", "18", "--times", "3", "--clusters", "1"]
+    result = CliRunner().invoke(analyse, [*options, "--out", str(tmp_path / "shared.csv")])
+    lines = [line for line in result.output.splitlines() if line.startswith("warning: ")]
+    rows = list(csv.DictReader((tmp_path / "shared.csv").read_text().splitlines()))
+    assert {float(row["shared"]) > 0.2 for row in rows} == {True}
+    assert lines == [f"warning: {rows[0]['warning']}"]
+    assert "of their images and are alike for that reason alone" in lines[0]
+    assert sharing_warning([]) == ""
 
 
 def test_resampling_imports_no_torch():

@@ -90,6 +90,26 @@ class Counter:
         return self.target(x)
 
 
+def assert_asks(settings: AttackSettings, asked: int) -> None:
+    """An attack on three images asks the target, and is charged for, exactly so many questions per image."""
+    target = Counter(network())
+    oracle = setup(settings, target, images(3, 8))
+    target.seen = 0
+    settings.run(oracle, oracle.clean, noise(3))
+    assert target.seen == 3 * asked
+    assert oracle.queries.tolist() == [asked] * 3
+
+
+def half_broken(settings: AttackSettings) -> tuple[Tensor, Oracle, Tensor]:
+    """Result, oracle and which images are broken after rounding (40,), of an attack that breaks only some."""
+    model, x = Linear(), images(40)
+    oracle = setup(settings, model, x)
+    result = settings.run(oracle, x, noise(40))
+    broken = oracle.goal.broken(model(oracle.rounded(result)), torch.arange(40))
+    assert 5 < int(broken.sum()) < 35, "the problem should have both kinds"
+    return result, oracle, broken
+
+
 class Planes:
     """Several classes with linear logits: the nearest boundary is known in closed form."""
 

@@ -7,8 +7,8 @@ from safetensors.torch import save_file
 from lustral.attacks import FACPA
 from lustral.nets.perturbations import PerturbationGenerator
 from lustral.weights import WeightsError
-from tests.attacks.problems import images, noise, score_goal, setup
-from tests.attacks.trained import GENERATOR, WIDTHS, generator, tile
+from tests.attacks.problems import images
+from tests.attacks.trained import GENERATOR, WIDTHS, attacked, generator, tile
 from tests.contracts.attacks import AttackContract
 
 
@@ -22,20 +22,10 @@ class TestFACPA(AttackContract):
     cases = (FACPA(weights=GENERATOR), FACPA(weights=GENERATOR, epsilon=0.5))
 
 
-def brightness(x):
-    return x.mean((1, 2, 3))
-
-
-def attacked(x, **fields):
-    settings = FACPA(weights=GENERATOR, **fields)
-    oracle = setup(settings, brightness, x, goal=score_goal(brightness, x))
-    return settings.run(oracle, x, noise(len(x))), oracle
-
-
 def test_it_adds_epsilon_times_what_the_network_makes_and_asks_once():
     x = images(3, 12)
     network = PerturbationGenerator.from_saved(generator()).double()
-    result, oracle = attacked(x, epsilon=8 / 255)
+    result, oracle = attacked(FACPA(weights=GENERATOR, epsilon=8 / 255), x)
     with torch.no_grad():
         torch.testing.assert_close(result, x + 8 / 255 * network(x), rtol=0, atol=1e-12)
     assert (oracle.queries.tolist(), oracle.gradients.tolist()) == ([1] * 3, [0] * 3)
@@ -79,7 +69,7 @@ def test_the_shipped_widths_fit_into_80_kilobytes(tmp_path):
 def test_other_weights_are_refused(tensors, message):
     save_file(tensors, GENERATOR)
     with pytest.raises(WeightsError, match=message):
-        attacked(images(1))
+        attacked(FACPA(weights=GENERATOR), images(1))
 
 
 def test_its_weights_are_part_of_its_identity():

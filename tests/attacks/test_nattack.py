@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from lustral.attacks import NAttack, RandomSearch
-from tests.attacks.problems import Counter, Linear, images, network, noise, setup
+from tests.attacks.problems import Linear, assert_asks, half_broken, images, network, noise, setup
 
 
 def test_the_direction_is_the_gradient_of_a_linear_reward():
@@ -38,22 +38,11 @@ def test_it_comes_near_the_corner_of_the_ball_where_random_points_do_not():
 
 @pytest.mark.parametrize(("queries", "asked"), [(25, 25), (24, 22), (33, 33)])
 def test_it_asks_what_it_may(queries, asked):
-    target = Counter(network())
-    settings = NAttack(queries=queries, population=10, early_stop=False)
-    oracle = setup(settings, target, images(3, 8))
-    target.seen = 0
-    settings.run(oracle, oracle.clean, noise(3))
-    assert target.seen == 3 * asked
-    assert oracle.queries.tolist() == [asked] * 3
+    assert_asks(NAttack(queries=queries, population=10, early_stop=False), asked)
 
 
 def test_images_leave_after_the_step_that_breaks_them():
-    model, x = Linear(), images(40)
-    settings = NAttack(queries=110, population=10)
-    oracle = setup(settings, model, x)
-    result = settings.run(oracle, x, noise(40))
-    broken = oracle.goal.broken(model(oracle.rounded(result)), torch.arange(40))
-    assert 5 < int(broken.sum()) < 35, "the problem should have both kinds"
+    _, oracle, broken = half_broken(NAttack(queries=110, population=10))
     assert (oracle.queries[broken] < oracle.queries[~broken].min()).any()
     assert (oracle.queries[~broken] >= 110).all()
 

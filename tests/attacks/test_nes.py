@@ -5,7 +5,7 @@ import torch
 
 from lustral.attacks import NES
 from lustral.attacks.nes import spread
-from tests.attacks.problems import Counter, Linear, images, network, noise, score_goal, setup
+from tests.attacks.problems import Linear, assert_asks, half_broken, images, network, noise, score_goal, setup
 
 
 def estimate(settings, w, x):
@@ -87,13 +87,7 @@ def test_gains_grow_with_the_budget(tile):
 
 @pytest.mark.parametrize(("queries", "asked"), [(25, 25), (24, 23), (33, 33), (3, 3), (4, 3)])
 def test_it_asks_what_it_may(queries, asked):
-    target = Counter(network())
-    settings = NES(queries=queries, pairs=5, early_stop=False)
-    oracle = setup(settings, target, images(3, 8))
-    target.seen = 0
-    settings.run(oracle, oracle.clean, noise(3))
-    assert target.seen == 3 * asked
-    assert oracle.queries.tolist() == [asked] * 3
+    assert_asks(NES(queries=queries, pairs=5, early_stop=False), asked)
 
 
 def test_every_question_is_about_an_allowed_image():
@@ -112,12 +106,7 @@ def test_every_question_is_about_an_allowed_image():
 
 
 def test_images_leave_after_the_step_that_breaks_them():
-    model, x = Linear(), images(40)
-    settings = NES(queries=121, pairs=10, rate=0.03)
-    oracle = setup(settings, model, x)
-    result = settings.run(oracle, x, noise(40))
-    broken = oracle.goal.broken(model(oracle.rounded(result)), torch.arange(40))
-    assert 5 < int(broken.sum()) < 35, "the problem should have both kinds"
+    _, oracle, broken = half_broken(NES(queries=121, pairs=10, rate=0.03))
     assert (oracle.queries[broken] < oracle.queries[~broken].min()).any()
     assert (oracle.queries[~broken] > 115).all()
     assert (oracle.queries <= 121).all()

@@ -8,7 +8,7 @@ from scipy.optimize import differential_evolution
 from lustral.attacks import OnePixel
 from lustral.attacks.one_pixel import evolve, repaint
 from lustral.tensors import quantise
-from tests.attacks.problems import Counter, Linear, images, network, noise, score_goal, setup
+from tests.attacks.problems import Linear, assert_asks, half_broken, images, network, noise, score_goal, setup
 
 
 def changed(result, x):
@@ -159,21 +159,10 @@ def test_gains_grow_with_the_budget_and_never_fall(base):
 
 @pytest.mark.parametrize("queries", [1, 10, 27])
 def test_it_asks_what_it_may(queries):
-    target = Counter(network())
-    settings = OnePixel(queries=queries, population=10, early_stop=False)
-    oracle = setup(settings, target, images(3, 8))
-    target.seen = 0
-    settings.run(oracle, oracle.clean, noise(3))
-    assert target.seen == 3 * queries
-    assert oracle.queries.tolist() == [queries] * 3
+    assert_asks(OnePixel(queries=queries, population=10, early_stop=False), queries)
 
 
 def test_images_leave_as_soon_as_they_are_broken():
-    model, x = Linear(), images(40)
-    settings = OnePixel(pixels=1, queries=60, population=12)
-    oracle = setup(settings, model, x)
-    result = settings.run(oracle, x, noise(40))
-    broken = oracle.goal.broken(model(result), torch.arange(40))
-    assert 5 < int(broken.sum()) < 35, "the problem should have both kinds"
+    _, oracle, broken = half_broken(OnePixel(pixels=1, queries=60, population=12))
     assert (oracle.queries[~broken] == 60).all()
     assert len(oracle.queries[broken].unique()) > 3

@@ -8,7 +8,7 @@ import torch
 from lustral.attacks import Parsimonious
 from lustral.attacks.parsimonious import improve
 from lustral.settings import SettingsError
-from tests.attacks.problems import Counter, Linear, images, network, noise, score_goal, setup
+from tests.attacks.problems import Linear, assert_asks, half_broken, images, network, noise, score_goal, setup
 
 
 class Cover:
@@ -132,22 +132,11 @@ def test_gains_grow_with_the_budget_and_never_fall():
 
 @pytest.mark.parametrize("queries", [1, 2, 33, 100])
 def test_it_asks_what_it_may(queries):
-    target = Counter(network())
-    settings = Parsimonious(queries=queries, block=4, early_stop=False)
-    oracle = setup(settings, target, images(3, 8))
-    target.seen = 0
-    settings.run(oracle, oracle.clean, noise(3))
-    assert target.seen == 3 * queries
-    assert oracle.queries.tolist() == [queries] * 3
+    assert_asks(Parsimonious(queries=queries, block=4, early_stop=False), queries)
 
 
 def test_images_leave_as_soon_as_they_are_broken():
-    model, x = Linear(), images(40)
-    settings = Parsimonious(queries=60, block=2)
-    oracle = setup(settings, model, x)
-    result = settings.run(oracle, x, noise(40))
-    broken = oracle.goal.broken(model(result), torch.arange(40))
-    assert 5 < int(broken.sum()) < 35, "the problem should have both kinds"
+    result, oracle, broken = half_broken(Parsimonious(queries=60, block=2))
     assert (oracle.queries[~broken] == 60).all()
     assert (oracle.queries[broken] < 60).any()
     assert len(oracle.queries[broken].unique()) > 3

@@ -7,7 +7,7 @@ import torch
 
 from lustral.attacks import PatchRS
 from lustral.attacks.patch_rs import paint, patch_share, turn_over
-from tests.attacks.problems import Counter, Linear, images, network, noise, score_goal, setup
+from tests.attacks.problems import Linear, assert_asks, half_broken, images, network, noise, score_goal, setup
 
 
 def spans(result, x):
@@ -135,21 +135,10 @@ def test_gains_grow_with_the_budget():
 
 @pytest.mark.parametrize("queries", [1, 2, 27])
 def test_it_asks_what_it_may(queries):
-    target = Counter(network())
-    settings = PatchRS(area=9, queries=queries, early_stop=False)
-    oracle = setup(settings, target, images(3, 8))
-    target.seen = 0
-    settings.run(oracle, oracle.clean, noise(3))
-    assert target.seen == 3 * queries
-    assert oracle.queries.tolist() == [queries] * 3
+    assert_asks(PatchRS(area=9, queries=queries, early_stop=False), queries)
 
 
 def test_images_leave_as_soon_as_they_are_broken():
-    model, x = Linear(), images(40)
-    settings = PatchRS(area=1, queries=20)
-    oracle = setup(settings, model, x)
-    result = settings.run(oracle, x, noise(40))
-    broken = oracle.goal.broken(model(result), torch.arange(40))
-    assert 5 < int(broken.sum()) < 35, "the problem should have both kinds"
+    _, oracle, broken = half_broken(PatchRS(area=1, queries=20))
     assert (oracle.queries[~broken] == 20).all()
     assert len(oracle.queries[broken].unique()) > 3

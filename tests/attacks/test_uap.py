@@ -9,7 +9,7 @@ from lustral.attacks.oracle import BudgetSpent
 from lustral.nets.perturbations import UniversalPerturbation
 from lustral.weights import WeightsError
 from tests.attacks.problems import images, noise, score_goal, setup
-from tests.attacks.trained import TILE, generator, tile
+from tests.attacks.trained import TILE, attacked, brightness, generator, tile
 from tests.contracts.attacks import AttackContract
 
 
@@ -23,19 +23,9 @@ class TestUAP(AttackContract):
     cases = (UAP(weights=TILE), UAP(weights=TILE, epsilon=0.5))
 
 
-def brightness(x):
-    return x.mean((1, 2, 3))
-
-
-def attacked(x, **fields):
-    settings = UAP(weights=TILE, **fields)
-    oracle = setup(settings, brightness, x, goal=score_goal(brightness, x))
-    return settings.run(oracle, x, noise(len(x))), oracle
-
-
 def test_the_tile_repeats_from_the_upper_left_corner():
     x = images(2, 16)[:, :, :7, :13]
-    result, oracle = attacked(x, epsilon=8 / 255)
+    result, oracle = attacked(UAP(weights=TILE, epsilon=8 / 255), x)
     shift = (result - x) / (8 / 255)
     levels = tile()["tile"].double() / 127
     for row in range(7):
@@ -47,7 +37,7 @@ def test_the_tile_repeats_from_the_upper_left_corner():
 
 def test_a_large_image_is_clipped_to_the_range():
     x = images(1, 6, low=0, high=256)
-    result, _ = attacked(x, epsilon=1.0)
+    result, _ = attacked(UAP(weights=TILE, epsilon=1.0), x)
     torch.testing.assert_close(
         result, (x + tile()["tile"].double().repeat(1, 2, 2)[:, :6, :6] / 127).clamp(0, 1), rtol=0, atol=1e-6
     )
@@ -75,7 +65,7 @@ def test_what_is_saved_comes_back():
 def test_other_weights_are_refused(tensors, message):
     save_file(tensors, TILE)
     with pytest.raises(WeightsError, match=message):
-        attacked(images(1))
+        attacked(UAP(weights=TILE), images(1))
 
 
 def test_its_one_question_counts():

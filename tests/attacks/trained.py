@@ -9,6 +9,7 @@ from torch import Tensor
 
 from lustral.nets.perturbations import PerturbationGenerator, UniversalPerturbation
 from lustral.train.loop import make_seeded
+from tests.attacks.problems import noise, score_goal, setup
 from tests.contracts.attacks import Target
 
 TILE, GENERATOR = "tile.safetensors", "generator.safetensors"
@@ -25,6 +26,17 @@ def tile() -> dict[str, Tensor]:
 def generator() -> dict[str, Tensor]:
     """What is saved of a generator that halves the resolution twice."""
     return _learnt(make_seeded(lambda: PerturbationGenerator(WIDTHS), 0)).to_saved()
+
+
+def brightness(x):
+    """A score that every one of them moves."""
+    return x.mean((1, 2, 3))
+
+
+def attacked(settings, x):
+    """Result and oracle of an attack on ``brightness``."""
+    oracle = setup(settings, brightness, x, goal=score_goal(brightness, x))
+    return settings.run(oracle, x, noise(len(x))), oracle
 
 
 def _learnt(network):

@@ -22,6 +22,7 @@ from lustral.bench.encoding import unpack_images
 from lustral.bench.plan import Plan, make_plan
 from lustral.bench.recipe import parse_recipe
 from lustral.bench.store import Store
+from lustral.data import adversarial_set
 from lustral.data.adversarial_set import find_shards, read_manifest, read_shards
 from lustral.seeds import Noise
 from lustral.settings import SettingsError
@@ -57,7 +58,7 @@ def run_into(folder: Path, recipe: dict[str, Any]) -> tuple[Store, Plan]:
 def made(tmp_path_factory: pytest.TempPathFactory) -> tuple[Store, Plan, Path]:
     folder = tmp_path_factory.mktemp("set")
     store, plan = run_into(folder / "run", RECIPE)
-    export_adversarial(store, plan.cells, folder / "out", "lustral run quality.toml")
+    export_adversarial(store, plan.places, folder / "out", "lustral run quality.toml")
     return store, plan, folder / "out"
 
 
@@ -114,7 +115,7 @@ def test_names_that_a_folder_cannot_tell_apart_get_folders_of_their_own() -> Non
 
 def test_exporting_again_gives_the_same_bytes(made: tuple[Store, Plan, Path], tmp_path: Path) -> None:
     store, plan, out = made
-    export_adversarial(store, plan.cells, tmp_path, "lustral run quality.toml")
+    export_adversarial(store, plan.places, tmp_path, "lustral run quality.toml")
     files = sorted(path.relative_to(out) for path in out.rglob("*") if path.is_file())
     assert files == sorted(path.relative_to(tmp_path) for path in tmp_path.rglob("*") if path.is_file())
     assert all((out / name).read_bytes() == (tmp_path / name).read_bytes() for name in files)
@@ -139,15 +140,30 @@ def test_read_back_as_an_attack_it_gives_the_same_scores(made: tuple[Store, Plan
     assert hashes <= set(attack.settings["attack"]["versions"].values())
 
 
+def test_cells_that_two_suites_share_are_exported_under_both_names(
+    made: tuple[Store, Plan, Path], tmp_path: Path
+) -> None:
+    recipe = json.loads(json.dumps(RECIPE))
+    first = recipe["suite"][0]
+    recipe["suite"].append({**first, "name": "again", "attack": [{**first["attack"][0], "label": "weakest"}]})
+    plan = make_plan(parse_recipe(recipe))
+    assert len(plan.cells) == len(made[1].cells) < len(plan.places)
+    export_adversarial(made[0], plan.places, tmp_path)
+    one, two = find_shards(tmp_path, "I-FGSM, weak", "photos, small"), find_shards(tmp_path, "weakest", "again")
+    assert [shard.sha256 for shard in one] == [shard.sha256 for shard in two]
+    assert {Path(shard.path).parent.as_posix() for shard in two} == {"data/again/weakest"}
+    assert "again--weakest" in (tmp_path / "README.md").read_text()
+
+
 def test_an_unfinished_run_is_not_exported(made: tuple[Store, Plan, Path], tmp_path: Path) -> None:
     store, plan, _ = made
     partly = Store(tmp_path / "run")
     with pytest.raises(SettingsError, match="no finished attack"):
-        export_adversarial(partly, plan.cells, tmp_path / "out")
+        export_adversarial(partly, plan.places, tmp_path / "out")
     first = next(cell for cell in plan.cells if cell.kind == "attack")
     partly.write(first, store.read(first.id), {})
     with pytest.raises(SettingsError, match="3 of 4 attacks"):
-        export_adversarial(partly, plan.cells, tmp_path / "out")
+        export_adversarial(partly, plan.places, tmp_path / "out")
     assert not (tmp_path / "out").exists()
 
 
@@ -169,6 +185,23 @@ def test_wrong_sets_are_refused(made: tuple[Store, Plan, Path], tmp_path: Path) 
     assert parse_attack({"name": "stored", "folder": str(out), "label": "I-FGSM, weak"}) == stored(out)
 
 
+def test_the_list_and_the_images_are_read_once_until_they_change(
+    made: tuple[Store, Plan, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store, plan, _ = made
+    export_adversarial(store, plan.places, tmp_path, "one")
+    reads: list[str] = []
+    for name in ("read_regular", "read_columns"):
+        real = getattr(adversarial_set, name)
+        monkeypatch.setattr(adversarial_set, name, lambda *a, real=real, name=name: (reads.append(name), real(*a))[1])
+    names = store.read(find_shards(tmp_path, "I-FGSM, weak")[0].cell).columns["image"]
+    for name in names[:2]:
+        stored(tmp_path).run(None, torch.zeros(1, 3, 48, 48), Noise(0, "start", [name]))
+    assert sorted(reads) == ["read_columns", "read_columns", "read_regular"], "one list, two shards"
+    export_adversarial(store, plan.places, tmp_path, "another")
+    assert read_manifest(tmp_path).command == "another"
+
+
 def test_two_images_of_one_id_are_refused(made: tuple[Store, Plan, Path]) -> None:
     shards = read_manifest(made[2]).shards  # both attacks, on the same images
     with pytest.raises(ValueError, match=r"has another image 'photos/.*name the suite"):
@@ -177,7 +210,7 @@ def test_two_images_of_one_id_are_refused(made: tuple[Store, Plan, Path]) -> Non
 
 def test_a_shard_that_was_changed_is_not_read(made: tuple[Store, Plan, Path], tmp_path: Path) -> None:
     store, plan, _ = made
-    export_adversarial(store, plan.cells, tmp_path)
+    export_adversarial(store, plan.places, tmp_path)
     shards = find_shards(tmp_path, "I-FGSM, weak")
     path = tmp_path / shards[0].path
     path.write_bytes(path.read_bytes()[:-1] + b"!")

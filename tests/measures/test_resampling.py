@@ -2,7 +2,7 @@ import numpy as np
 import pytest
 
 from lustral.measures import kruskal_wallis
-from lustral.measures.resampling import resampled_groups, shared_fraction, stratified_samples
+from lustral.measures.resampling import shared_fraction, stratified_samples
 
 CLUSTERS = np.repeat([4, 0, 2], [20, 15, 5])
 
@@ -34,17 +34,9 @@ def test_a_small_cluster_gives_what_it_has():
         stratified_samples(CLUSTERS, 41, 2, 0)
 
 
-def test_groups_are_the_scores_of_the_samples():
-    scores = np.random.default_rng(0).normal(size=40)
-    groups = resampled_groups(scores, CLUSTERS, 6, 4, seed=5)
-    for group, rows in zip(groups, stratified_samples(CLUSTERS, 6, 4, 5), strict=True):
-        np.testing.assert_array_equal(group, scores[rows])
-    with pytest.raises(ValueError, match="one score and one cluster"):
-        resampled_groups(scores[:-1], CLUSTERS, 6, 4, 5)
-
-
 def test_disjoint_samples_without_clusters_give_uniform_p_values():
     random, one = np.random.default_rng(1), np.zeros(120, np.int64)
-    p = [kruskal_wallis(resampled_groups(random.normal(size=120), one, 12, 10, seed)).p for seed in range(120)]
+    samples = [stratified_samples(one, 12, 10, seed) for seed in range(120)]
+    p = [kruskal_wallis(list(random.normal(size=120)[rows])).p for rows in samples]
     assert np.mean(np.array(p) < 0.5) == pytest.approx(0.5, abs=0.15)
     assert np.mean(np.array(p) < 0.05) < 0.13

@@ -10,6 +10,7 @@ from scipy import stats
 
 from lustral.measures import (
     bonferroni,
+    friedman,
     holm,
     kruskal_wallis,
     mcnemar,
@@ -142,6 +143,26 @@ def test_kruskal_wallis_equals_scipy_and_survives_equal_scores():
             bare(bad)
     with pytest.raises(ValueError, match="finite"):
         bare([np.ones(3), np.full(3, np.nan)])
+
+
+def test_friedman_equals_scipy_and_survives_equal_scores():
+    values = np.round(np.random.default_rng(0).normal(size=(12, 4)), 1)
+    expected = stats.friedmanchisquare(*values.T)
+    assert friedman(values) == pytest.approx((expected.statistic, expected.pvalue), rel=1e-12)
+    assert friedman(np.repeat([[1.0], [2.0]], 3, axis=1)) == (0.0, 1.0)
+    bare = plain(statistics).friedman
+    for bad in (np.ones((1, 3)), np.ones((3, 2)), np.ones(3)):
+        with pytest.raises(ValueError, match="at least 2 blocks of at least 3 treatments"):
+            bare(bad)
+    with pytest.raises(ValueError, match="finite"):
+        bare(np.array([[1.0, 2.0, np.nan], [1.0, 2.0, 3.0]]))
+
+
+def test_friedman_sees_a_shift_that_differences_between_blocks_hide_from_kruskal_wallis():
+    random = np.random.default_rng(1)
+    values = 10 * random.normal(size=(20, 1)) + np.array([0.0, 0.0, 1.0]) + 0.3 * random.normal(size=(20, 3))
+    assert friedman(values).p < 1e-4
+    assert kruskal_wallis(list(values.T)).p > 0.5
 
 
 values = st.sampled_from([0.0, 1.0, 2.0, 3.0, np.inf, np.nan])

@@ -83,6 +83,19 @@ def test_chains_of_other_parts_are_other_defences(table: Table) -> None:
     assert {name: found[name] for name in ("gaussian_blur", "flip")} == {"gaussian_blur": 2, "flip": 1}
 
 
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        lambda part: {"name": "repeat", "times": 2, "part": part},
+        lambda part: {"name": "random_choice", "parts": [part]},
+    ],
+)
+def test_compositions_of_other_parts_are_other_defences(table: Table, wrap: Any) -> None:
+    rows: list[Any] = [{**row, "defence_settings": wrap(row["defence_settings"])} for row in table.rows]
+    chosen = choose_presets(Table(tuple(rows), type(table.source)({}, {}, {})), "psnr_clean").chosen
+    assert sorted(len(preset.candidates) for preset in chosen) == [1, 1, 2]  # identity and flip; two of gaussian_blur
+
+
 def test_scores_that_cannot_choose_are_refused(table: Table) -> None:
     with pytest.raises(SettingsError, match="cannot be chosen by 'queries'"):
         choose_presets(table, "queries")

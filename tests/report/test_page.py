@@ -124,3 +124,8 @@ def test_large_pictures_are_cut_to_their_centre():
     whole = Image.open(io.BytesIO(data))
     assert shown.size == (SIDE, SIDE)
     assert shown.getpixel((0, 0)) == whole.getpixel((86, 86))
+
+
+def test_a_run_that_was_stopped_before_its_first_result_has_a_page(rich: FakeStore, tmp_path: Path):
+    rich.cells[:] = [pair for pair in rich.cells if pair[0].kind == "clean"]
+    assert "seed none yet" in write_report(rich.write(tmp_path)).read_text(encoding="utf-8").lower()

@@ -183,3 +183,8 @@ def test_quality_is_the_average_over_patches() -> None:
 
 def test_digest_of_shipped_weights_is_in_the_registry() -> None:
     assert ScenesClassifier().weights_digest() == weight_card("scenes_classifier").sha256
+
+
+def test_the_sign_follows_the_direction():
+    signs = [parse_target(f"photo_quality:direction={direction}").sign for direction in ("up", "down", "both")]
+    assert signs == [1, -1, 0]

@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from lustral.terminal import print_table
+
 if TYPE_CHECKING:
     from lustral.alignment.intensity import Measure
     from lustral.alignment.levels import Checked
@@ -98,7 +100,7 @@ def _show_strengths(strengths: tuple[AlignedStrength, ...]) -> None:
             _number(strength, number) for number in (strength.wanted, strength.reached, strength.before_rounding)
         ]
         rows.append([strength.measure, strength.level, *numbers, str(strength.evaluations), strength.status])
-    _show_table(["measure", "level", "wanted", "reached", "before rounding", "runs", "status"], rows)
+    print_table(["measure", "level", "wanted", "reached", "before rounding", "runs", "status"], rows)
     for strength in strengths:  # whole lines, to be pasted
         _show(f"{strength.level}: {attack_text(parse_attack(strength.attack))}")
         if strength.reason:
@@ -113,7 +115,7 @@ def _show_checks(checked: tuple[Checked, ...]) -> None:
         numbers = [_number(strength, number) for number in (strength.wanted, strength.reached, row.reached)]
         rows.append([*names, *numbers, f"{row.ratio:.3f}", "yes" if row.is_close else "NO"])
     heads = ["attack", "target", "measure", "level", "wanted", "calibration", "held out", "ratio", "within 5 %"]
-    _show_table(heads, rows)
+    print_table(heads, rows)
 
 
 def _number(strength: AlignedStrength, value: float) -> str:
@@ -122,13 +124,3 @@ def _number(strength: AlignedStrength, value: float) -> str:
 
 def _show(message: str) -> None:
     sys.stdout.write(f"{message}\n")
-
-
-def _show_table(heads: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table: Any = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)

@@ -207,5 +207,4 @@ class Meter:
             labels = torch.as_tensor(images.truth, device=x.device) if self.labelled else outputs.argmax(1)
             return Misclassify(labels)
         low, high = self.target.range
-        sign = {"up": 1, "down": -1, "both": 0}[self.target.direction]
-        return MoveScore(outputs, low, high, sign, self.target.success)
+        return MoveScore(outputs, low, high, self.target.sign, self.target.success)

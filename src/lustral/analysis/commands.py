@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lustral.terminal import print_table
+
 __all__ = ["analyse"]
 
 analyse = typer.Typer(
@@ -64,8 +66,8 @@ def content_command(
     content = analyse_content(plan, _teller())
     summary = content_summary(content)
     page = write_content(content, summary, out, "lustral " + shlex.join(sys.argv[1:]))
-    for table in content_tables(content, summary):
-        _print_table(*table)
+    for title, heads, rows in content_tables(content, summary):
+        print_table(heads, rows, title)
     sys.stdout.write(f"{page}\n")
 
 
@@ -95,7 +97,8 @@ def direction_command(
     record = direction_record(rows, images, victim, threat, seed, "lustral " + shlex.join(sys.argv[1:]))
     out.parent.mkdir(parents=True, exist_ok=True)
     replace_file(out, (json_text(record, indent=1) + "\n").encode())
-    _print_table(*direction_table(rows))
+    title, heads, cells = direction_table(rows)
+    print_table(heads, cells, title)
 
 
 @analyse.command("resampling")
@@ -107,8 +110,15 @@ def resampling_command(
     seed: Annotated[int, typer.Option(min=0, help="Clusters and samples follow from it.")] = 0,
     out: Annotated[Path | None, typer.Option(help="The CSV file to write; default RUN/resampling.csv.")] = None,
 ) -> None:
-    """Whether results depend on which images were sampled: samples of a run's images, and Kruskal-Wallis."""
-    from lustral.analysis.resampling import Resampling, clusters_of_run, resample, resampling_csv, resampling_table
+    """Whether results depend on which images were sampled: samples of a run's images, compared by rank tests."""
+    from lustral.analysis.resampling import (
+        Resampling,
+        clusters_of_run,
+        resample,
+        resampling_csv,
+        resampling_table,
+        sharing_warning,
+    )
     from lustral.files import replace_file
     from lustral.report.results import collect
     from lustral.report.source import read_source
@@ -119,7 +129,10 @@ def resampling_command(
     rows = resample(results, {name: clusters_of_run(result, how) for name, result in suites.items()}, how)
     file = out or folder / "resampling.csv"
     replace_file(file, resampling_csv(rows, how).encode())
-    _print_table(*resampling_table(rows, how))
+    title, heads, cells = resampling_table(rows, how)
+    print_table(heads, cells, title)
+    if warning := sharing_warning(rows):
+        sys.stdout.write(f"warning: {warning}\n")
     sys.stdout.write(f"{file}\n")
 
 
@@ -134,13 +147,3 @@ def _teller() -> Any:
         sys.stderr.flush()
 
     return tell
-
-
-def _print_table(title: str, heads: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*heads, title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)

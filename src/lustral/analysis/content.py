@@ -224,11 +224,10 @@ class _Bench:
         if settings.kind == "classifier":
             return Misclassify(torch.as_tensor(self.truth, device=self.x.device))
         low, high = settings.range
-        sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
         noise = score_noise(self.plan.seed, self.ids, attacked=False).draws(0, 1)
         with torch.no_grad():
             reference = self.target(self.x if module is None else module(self.x, noise))
-        return MoveScore(reference.float(), low, high, sign, settings.success)
+        return MoveScore(reference.float(), low, high, settings.sign, settings.success)
 
     def _measure(self, purifier: int, shots: Sequence[Shot]) -> list[Stage]:
         clean, _ = feature_maps(self.features, self.layers, self.x)

@@ -1,4 +1,4 @@
-"""Does a run's result depend on which images were sampled: ten samples of its images, and Kruskal-Wallis."""
+"""Does a run's result depend on which images were sampled: ten samples of its images, compared by rank tests."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 
 from lustral.data import parse_data
 from lustral.data.sampling import cluster_labels, image_features
-from lustral.measures import kruskal_wallis, srocc
+from lustral.measures import friedman, kruskal_wallis, srocc
 from lustral.measures.resampling import shared_fraction, stratified_samples
 from lustral.measures.robustness import d_terms
 from lustral.report.exports import csv_cell
@@ -23,10 +23,21 @@ from lustral.report.samples import Samples
 from lustral.report.text import defence_text
 from lustral.settings import SettingsError
 
-__all__ = ["ALL", "Resampled", "Resampling", "clusters_of_run", "resample", "resampling_csv", "resampling_table"]
+__all__ = [
+    "ALL",
+    "Resampled",
+    "Resampling",
+    "clusters_of_run",
+    "resample",
+    "resampling_csv",
+    "resampling_table",
+    "sharing_warning",
+]
 
 ALL = "all"
 """Defence and attack of the rows that pool a suite's rows."""
+
+SHARED_LIMIT = 0.2  # more of its images in common with another makes a sample like it for that reason alone
 
 Values = NDArray[np.float64]
 
@@ -63,6 +74,8 @@ class Resampled:
         variance: variance over samples of a sample's score, with n - 1.
         p: Kruskal-Wallis over the samples: of per-image scores for one row, of the rows' scores for "all"; NaN for
             the correlation of one row, which has no per-image scores, and for "all" of a single row.
+        p_friedman: of "all", Friedman's test over the samples, with the rows as blocks; NaN for one row, and with
+            fewer than three samples.
     """
 
     suite: str
@@ -74,6 +87,7 @@ class Resampled:
     mean: float
     variance: float
     p: float
+    p_friedman: float
 
 
 def clusters_of_run(result: Result, how: Resampling) -> dict[str, int]:
@@ -104,10 +118,14 @@ def resample(results: Sequence[Result], clusters: Mapping[str, Mapping[str, int]
         how: how samples are drawn.
 
     Source: paper 000, appendix A.2, figure 6 and table 6.
-    Differs: see ``lustral.measures.resampling.resampled_groups``. The paper's table pools all metrics, attacks and
-        defences; the rows of single defences and attacks are ours. Pooled rows inherit a weakness of the paper's
-        test: the same attacks and defences stand in every sample, which Kruskal-Wallis takes for independent values,
-        so that the differences among them hide those between samples and p is too large. Read their variance.
+    Differs: the paper draws from the data set and runs everything again; here the samples come from the images of one
+        run. Samples that share images, and samples over clusters, differ less than independent ones, so a large p
+        says little if ``shared`` is large. The paper's table pools all metrics, attacks and defences; the rows of
+        single defences and attacks are ours. Pooled rows inherit a weakness of the paper's test: the same attacks and
+        defences stand in every sample, which Kruskal-Wallis takes for independent values, so that the differences
+        among them hide those between samples and p is too large. Friedman's test, which is ours, compares samples
+        within every row; it takes the rows for independent, though all see the same images, so its p is rather too
+        small, and says nothing of how large a difference is. Read both beside the variance.
 
     Raises:
         SettingsError: a result has fewer images than a sample, or images that the data set no longer has.
@@ -128,6 +146,7 @@ def resample(results: Sequence[Result], clusters: Mapping[str, Mapping[str, int]
                 shared=shared_fraction(samples),
                 **_spread(per_sample),
                 p=p,
+                p_friedman=math.nan,
             )
             rows.append(row)
             pools[result.suite, score].append((row, per_sample))
@@ -202,17 +221,26 @@ def _pooled(suite: str, score: str, pool: Sequence[tuple[Resampled, Values]]) ->
         shared=float(np.mean([row.shared for row, _ in pool])),
         **_spread(means),
         p=kruskal_wallis(list(values.T)).p if len(values) >= 2 else math.nan,
+        p_friedman=friedman(values).p if len(values) >= 2 and times >= 3 else math.nan,
     )
 
 
+def sharing_warning(rows: Sequence[Resampled]) -> str:
+    """One line if samples of any of the rows have too many images in common, else nothing."""
+    shared = max((row.shared for row in rows), default=0.0)
+    if shared <= SHARED_LIMIT:
+        return ""
+    return f"samples share {shared:.0%} of their images and are alike for that reason alone: a large p says little"
+
+
 def resampling_csv(rows: Sequence[Resampled], how: Resampling) -> str:
-    """The rows with how they were drawn, as CSV."""
+    """The rows with how they were drawn, and a warning where samples share many images, as CSV."""
     settings = [field.name for field in fields(how)]
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
-    writer.writerow([field.name for field in fields(Resampled)] + settings)
+    writer.writerow([field.name for field in fields(Resampled)] + settings + ["warning"])
     for row in rows:
-        writer.writerow([_cell(value) for value in (*astuple(row), *astuple(how))])
+        writer.writerow([_cell(value) for value in (*astuple(row), *astuple(how), sharing_warning([row]))])
     return stream.getvalue()
 
 
@@ -223,10 +251,10 @@ def _cell(value: object) -> str:
 
 def resampling_table(rows: Sequence[Resampled], how: Resampling) -> tuple[str, list[str], list[list[str]]]:
     """Title, heads and cells for the terminal."""
-    title = f"{how.times} samples of {how.size} images over {how.clusters} clusters, Kruskal-Wallis"
+    title = f"{how.times} samples of {how.size} images over {how.clusters} clusters, Kruskal-Wallis and Friedman"
     cells = [
         [row.suite, row.defence, row.attack, row.score, str(row.images), f"{row.shared:.0%}"]
-        + ["" if math.isnan(value) else f"{value:.4g}" for value in (row.mean, row.variance, row.p)]
+        + ["" if math.isnan(value) else f"{value:.4g}" for value in (row.mean, row.variance, row.p, row.p_friedman)]
         for row in rows
     ]
     return title, [field.name for field in fields(Resampled)], cells

@@ -11,6 +11,8 @@ from typing import Annotated, Any
 
 import typer
 
+from lustral.terminal import print_table
+
 __all__ = ["sample_command"]
 
 EVERY = 500  # images between two lines of progress
@@ -41,7 +43,7 @@ def sample_command(
     means = [features[labels == cluster].mean(axis=0) for cluster in range(clusters)]
     sizes = [int((labels == cluster).sum()) for cluster in range(clusters)]
     cells = [[str(row), str(sizes[row]), *(f"{mean:.4g}" for mean in means[row])] for row in range(clusters)]
-    _print_table(f"Clusters of {whole.name}", heads, cells)
+    print_table(heads, cells, f"Clusters of {whole.name}")
     sys.stdout.write(f"{out}: {note}\n")
 
 
@@ -52,13 +54,3 @@ def _told(images: Any) -> Iterator[Any]:
         if done % EVERY == 0:
             sys.stderr.write(json.dumps({"done": done, "total": len(images), "what": "images"}) + "\n")
             sys.stderr.flush()
-
-
-def _print_table(title: str, heads: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table = Table(*heads, title=title, title_justify="left", box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)

@@ -37,8 +37,10 @@ _NUMBERS = {
 """Column of a shard -> column of the cell."""
 
 
-def export_adversarial(store: Store, cells: Sequence[CellLike], out: Path, command: str = "") -> Manifest:
-    """Write one Parquet shard per finished attack on a bare target, their list with checksums, and a card.
+def export_adversarial(store: Store, places: Sequence[CellLike], out: Path, command: str = "") -> Manifest:
+    """Write one Parquet shard per cell of every attack on a bare target, their list with checksums, and a card.
+
+    A cell that several attacks or suites of the recipe share has a shard under the name of each.
 
     A shard has the columns id, image (a PNG file of the 8-bit image, in the form that Hugging Face datasets calls
     Image), truth (label or opinion score of the clean image), score (what the bare target says of the attacked one:
@@ -47,7 +49,7 @@ def export_adversarial(store: Store, cells: Sequence[CellLike], out: Path, comma
 
     Args:
         store: of the run.
-        cells: of its plan; those of another kind than "attack" are passed over.
+        places: of its plan; those of another kind than "attack" are passed over.
         out: folder to write; what is there under the same names is replaced.
         command: that made the run, for the list.
 
@@ -56,16 +58,17 @@ def export_adversarial(store: Store, cells: Sequence[CellLike], out: Path, comma
         StoreError: a cell is damaged.
     """
     done = store.done()
-    chosen = [cell for cell in cells if cell.kind == "attack"]
-    if not any(cell.id in done for cell in chosen):
+    chosen = [cell for cell in places if cell.kind == "attack"]
+    wanted = {cell.id for cell in chosen}
+    if not wanted & done:
         raise SettingsError(
             f"{store.folder} has no finished attack on a bare target to export; only attacks with access blind make "
             "images that belong to no defence"
         )
-    missing = [cell.id for cell in chosen if cell.id not in done]
+    missing = wanted - done
     if missing:
         raise SettingsError(
-            f"{len(missing)} of {len(chosen)} attacks in {store.folder} are not finished; run the recipe to its end "
+            f"{len(missing)} of {len(wanted)} attacks in {store.folder} are not finished; run the recipe to its end "
             "first, or the set would lack images without anyone noticing"
         )
     folders = _slugs(text for cell in chosen for text in (cell.suite, cell.label))

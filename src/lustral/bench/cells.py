@@ -172,8 +172,7 @@ def _goal(settings: TargetSettings, chunk: _Chunk, reference: list[float] | None
     values = torch.tensor(reference, dtype=torch.float32, device=device)
     padding = values[:1].expand(len(chunk.ids) - len(values))
     low, high = settings.range
-    sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
-    return MoveScore(torch.cat([values, padding]), low, high, sign, settings.success)
+    return MoveScore(torch.cat([values, padding]), low, high, settings.sign, settings.success)
 
 
 def _attack(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple[Columns, dict[str, Any]]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -64,6 +65,13 @@ def read_manifest(folder: Path) -> Manifest:
     path = folder / MANIFEST
     if not path.is_file():
         raise SettingsError(f"no {MANIFEST} in {folder}; give the folder that lustral export adversarial wrote")
+    status = path.stat()
+    return _read_manifest(path, (status.st_ino, status.st_size, status.st_mtime_ns))
+
+
+@lru_cache(maxsize=4)
+def _read_manifest(path: Path, state: tuple[int, int, int]) -> Manifest:
+    """Every cell of a plan asks for the list; ``state`` makes a file that was replaced another one."""
     try:
         manifest = Manifest.model_validate_json(read_regular(path, _LARGEST, SettingsError))
     except ValidationError as error:

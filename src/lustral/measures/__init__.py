@@ -21,9 +21,11 @@ from lustral.measures.robustness import (
     r_terms,
 )
 from lustral.measures.statistics import (
+    Friedman,
     KruskalWallis,
     McNemar,
     bonferroni,
+    friedman,
     holm,
     kruskal_wallis,
     mcnemar,
@@ -36,6 +38,7 @@ __all__ = [
     "PSNR_CAP",
     "R_CAP",
     "R_EPSILON",
+    "Friedman",
     "Interval",
     "KruskalWallis",
     "McNemar",
@@ -47,6 +50,7 @@ __all__ = [
     "d_score",
     "d_score_defended",
     "d_terms",
+    "friedman",
     "holm",
     "krocc",
     "kruskal_wallis",

@@ -7,7 +7,7 @@ from itertools import combinations
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["resampled_groups", "shared_fraction", "stratified_samples"]
+__all__ = ["shared_fraction", "stratified_samples"]
 
 Rows = NDArray[np.int64]
 
@@ -58,31 +58,6 @@ def _parts(sizes: list[int], size: int) -> list[int]:
             if parts[cluster] < most and sum(parts) < size:
                 parts[cluster] += 1
     return parts
-
-
-def resampled_groups(
-    scores: NDArray[np.float64], clusters: NDArray[np.int64], size: int, times: int, seed: int
-) -> list[NDArray[np.float64]]:
-    """Scores of ``times`` samples of ``size`` images each, for ``kruskal_wallis``.
-
-    Args:
-        scores: one per image (n,).
-        clusters: cluster of every image (n,).
-        size: images per sample; the paper takes 50.
-        times: number of samples; the paper takes 10.
-        seed: the samples follow from it; see ``stratified_samples``.
-
-    Source: paper 000, appendix A.2 and table 6.
-    Differs: the paper draws from the data set and runs everything again; here the samples come from the images of one
-        run. Samples that share images, and samples over clusters, differ less than independent ones, so a large p
-        says little if ``shared_fraction`` is large.
-
-    Raises:
-        ValueError: lengths differ, or as ``stratified_samples``.
-    """
-    if scores.shape != clusters.shape or scores.ndim != 1:
-        raise ValueError(f"expected one score and one cluster per image, got {scores.shape} and {clusters.shape}")
-    return list(scores[stratified_samples(clusters, size, times, seed)])
 
 
 def shared_fraction(samples: Rows) -> float:

@@ -12,9 +12,11 @@ from jaxtyping import Bool, Float
 from numpy.typing import NDArray
 
 __all__ = [
+    "Friedman",
     "KruskalWallis",
     "McNemar",
     "bonferroni",
+    "friedman",
     "holm",
     "kruskal_wallis",
     "mcnemar",
@@ -29,6 +31,7 @@ Broken = Bool[np.ndarray, " n"]
 Points = Float[np.ndarray, "n d"]
 Front = Bool[np.ndarray, " n"]
 Group = Float[np.ndarray, " _"]
+Blocks = Float[np.ndarray, "blocks treatments"]
 
 
 class McNemar(NamedTuple):
@@ -47,6 +50,13 @@ class McNemar(NamedTuple):
 
 class KruskalWallis(NamedTuple):
     """H statistic and p-value of a Kruskal-Wallis test."""
+
+    statistic: float
+    p: float
+
+
+class Friedman(NamedTuple):
+    """Chi-square statistic and p-value of a Friedman test."""
 
     statistic: float
     p: float
@@ -175,6 +185,29 @@ def kruskal_wallis(groups: Sequence[Group]) -> KruskalWallis:
         return KruskalWallis(0.0, 1.0)
     result = scipy.stats.kruskal(*groups)
     return KruskalWallis(float(result.statistic), float(result.pvalue))
+
+
+def friedman(values: Blocks) -> Friedman:
+    """Do treatments, compared within every block, rank alike; p = 1 if no block tells them apart.
+
+    P comes from the chi-square distribution, which is rough below about ten blocks.
+
+    Args:
+        values: one row per block, one column per treatment. Blocks are taken to be independent.
+
+    Source: Friedman 1937, doi:10.1080/01621459.1937.10503522.
+
+    Raises:
+        ValueError: fewer than two blocks or three treatments, or scores that are not finite.
+    """
+    if values.ndim != 2 or values.shape[0] < 2 or values.shape[1] < 3:
+        raise ValueError(f"expected at least 2 blocks of at least 3 treatments, got shape {values.shape}")
+    if not np.isfinite(values).all():
+        raise ValueError("scores must be finite; drop blocks without a score and say how many")
+    if not np.ptp(values, axis=1).any():
+        return Friedman(0.0, 1.0)
+    result = scipy.stats.friedmanchisquare(*values.T)
+    return Friedman(float(result.statistic), float(result.pvalue))
 
 
 def pareto_front(points: Points, maximise: Sequence[bool]) -> Front:

@@ -27,7 +27,7 @@ Among = Literal["blind", "adaptive", "all"]
 def choose_presets(table: Table, by: str = "srocc_attacked", among: Among = "all", command: str = "") -> Presets:
     """The preset of every defence whose mean score over attacks and suites is best; ties go to the first.
 
-    Chains are presets of one defence if their parts have the same names in the same order.
+    Compositions are presets of one defence if their parts have the same names in the same order.
 
     Args:
         table: of a finished run whose suites list several settings of a defence.

@@ -119,10 +119,10 @@ def page_header(table: Table) -> dict[str, Any]:
         "Images": " to ".join(map(str, dict.fromkeys((images[0], images[-1])))) + " images per row"
         if images
         else "none",
-        "Seed": ", ".join(sorted({str(row["seed"]) for row in rows})),
+        "Seed": ", ".join(sorted({str(row["seed"]) for row in rows})) or "none yet",
         "Suites": str(len({row["suite"] for row in rows})),
         "Defences": str(len({row["defence"] for row in rows})),
-        "Command": next((row["command"] for row in rows), ""),
+        "Command": next((row["command"] for row in rows), "none yet"),
         "lustral": _versions(made),
         "Libraries": _libraries(made),
         "Processor": ", ".join(sorted({str(entry["processor"]) for entry in made if entry.get("processor")})),
@@ -130,7 +130,7 @@ def page_header(table: Table) -> dict[str, Any]:
     title = str(recipe.get("title") or recipe.get("name") or "Benchmark")
     return {
         "title": plain(title),
-        "description": plain(str(recipe.get("description") or ""), 600),
+        "description": plain(str(recipe.get("description") or ""), 2000),
         "facts": {name: plain(text, 400) for name, text in facts.items() if text},
         "protocol": _protocol(table.protocol),
         "missing": table.source.missing,

@@ -106,8 +106,8 @@ def plain_settings(settings: Mapping[str, Any]) -> dict[str, Any]:
 def aim_of(target: Mapping[str, Any]) -> Aim:
     """Read what the attacker of a target wants from the target's settings."""
     settings = parse_target(plain_settings(target))
-    sign = {"up": 1, "down": -1, "both": 0}[settings.direction]
-    return Aim(settings.kind, settings.range if settings.kind == "quality" else (0.0, 1.0), settings.success, sign)
+    scale = settings.range if settings.kind == "quality" else (0.0, 1.0)
+    return Aim(settings.kind, scale, settings.success, settings.sign)
 
 
 def agreement_sign(settings: Mapping[str, Any]) -> int:

@@ -58,6 +58,11 @@ class TargetSettings(Settings):
         """Lowest and highest score of a quality target; (0, 1) for a classifier."""
         return (0.0, 1.0)
 
+    @property
+    def sign(self) -> int:
+        """Which way the attacker moves the score: 1 is up, -1 down, 0 whichever way is farther."""
+        return {"up": 1, "down": -1, "both": 0}[self.direction]
+
     def weights_digest(self) -> str:
         """sha256 of the weights, part of a cell's identity; must not load torch."""
         raise NotImplementedError

@@ -244,6 +244,31 @@ def _judge_quality(settings: QualityTraining, weights: Weights) -> tuple[dict[st
     return scores, f"{data}; judged on {live.name}, {len(live)} pictures, never trained on"
 
 
+def _quality_job(
+    settings: QualityTraining, weights: str, architecture: Callable[[Any, Weights, ImageSet], dict[str, JsonValue]]
+) -> Job:
+    return Job(
+        settings=settings,
+        data=_photos,
+        function=_quality,
+        judge=_judge_quality,
+        architecture=architecture,
+        data_licence=_photo_licence,
+        weights=lambda _: weights,
+    )
+
+
+_SMALL_QUALITY: dict[str, Any] = {
+    "epochs": 7,
+    "optimizer": "adam",
+    "weight_decay": 1e-3,
+    "average": 0.99,
+    "clip": 1.0,
+    "sources": ("builtin", "bsds"),
+    "crops": 1,
+    "window": 96,
+}
+
 CIFAR10 = Job(
     settings=ClassifierTraining(),
     data=lambda _: (Cifar10(split="train"), Cifar10(split="test")),
@@ -271,56 +296,16 @@ SCENES = Job(
     data_licence=lambda _: _BUILTIN,
     weights=lambda _: "scenes_classifier",
 )
-PHOTO_QUALITY = Job(
-    settings=QualityTraining(),
-    data=_photos,
-    function=_quality,
-    judge=_judge_quality,
-    architecture=_residual_architecture("quality_network"),
-    data_licence=_photo_licence,
-    weights=lambda _: "photo_quality",
+PHOTO_QUALITY = _quality_job(QualityTraining(), "photo_quality", _residual_architecture("quality_network"))
+PLAIN_QUALITY = _quality_job(
+    QualityTraining(network="plain", widths=(16, 32, 48), learning_rate=3e-3, **_SMALL_QUALITY),
+    "plain_quality",
+    _residual_architecture("plain_quality_network"),
 )
-PLAIN_QUALITY = Job(
-    settings=QualityTraining(
-        network="plain",
-        widths=(16, 32, 48),
-        epochs=7,
-        optimizer="adam",
-        learning_rate=3e-3,
-        weight_decay=1e-3,
-        average=0.99,
-        clip=1.0,
-        sources=("builtin", "bsds"),
-        crops=1,
-        window=96,
-    ),
-    data=_photos,
-    function=_quality,
-    judge=_judge_quality,
-    architecture=_residual_architecture("plain_quality_network"),
-    data_licence=_photo_licence,
-    weights=lambda _: "plain_quality",
-)
-TRANSFORMER_QUALITY = Job(
-    settings=QualityTraining(
-        network="transformer",
-        widths=(48,),
-        epochs=7,
-        optimizer="adam",
-        learning_rate=2e-3,
-        weight_decay=1e-3,
-        average=0.99,
-        clip=1.0,
-        sources=("builtin", "bsds"),
-        crops=1,
-        window=96,
-    ),
-    data=_photos,
-    function=_quality,
-    judge=_judge_quality,
-    architecture=_transformer_quality_architecture,
-    data_licence=_photo_licence,
-    weights=lambda _: "transformer_quality",
+TRANSFORMER_QUALITY = _quality_job(
+    QualityTraining(network="transformer", widths=(48,), learning_rate=2e-3, **_SMALL_QUALITY),
+    "transformer_quality",
+    _transformer_quality_architecture,
 )
 DENOISER = Job(
     settings=DenoiserTraining(),

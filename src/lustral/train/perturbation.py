@@ -37,7 +37,7 @@ class _Scores:
         chosen = parse_target(settings.target)
         low, high = chosen.range
         self.target, self.low, self.span = chosen.build(device), low, high - low
-        self.sign = -1 if chosen.direction == "down" else 1
+        self.sign = chosen.sign
 
     def __call__(self, x: Images) -> Tensor:
         """Of images (n, 3, h, w): (n,); 0 and 1 are the ends of the range."""

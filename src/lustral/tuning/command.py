@@ -5,9 +5,11 @@ from __future__ import annotations
 import shlex
 import sys
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import typer
+
+from lustral.terminal import print_table
 
 __all__ = ["tune_command"]
 
@@ -55,7 +57,7 @@ def tune_command(
         _show(str(summary))
     if tuning.exit_code != 130:
         page = write_tuning(tuning, folder)
-        _show_table(*front_table(tuning))
+        print_table(*front_table(tuning))
         chosen = [outcome.candidate.text for outcome in tuning.outcomes if outcome.recommended]
         _show(f"recommended: {chosen[0] if chosen else 'none'}; {rule_text(tuning)}")
         for note in tuning.notes:
@@ -76,13 +78,3 @@ def _method(text: str) -> Literal["random", "halving"]:
 
 def _show(message: str) -> None:
     sys.stdout.write(f"{message}\n")
-
-
-def _show_table(heads: list[str], rows: list[list[str]]) -> None:
-    from rich.console import Console
-    from rich.table import Table
-
-    table: Any = Table(*heads, box=None, header_style="bold", padding=(0, 2, 0, 0))
-    for row in rows:
-        table.add_row(*row)
-    Console(width=None if sys.stdout.isatty() else 200, markup=False).print(table)

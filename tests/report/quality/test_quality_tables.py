@@ -227,3 +227,16 @@ def test_presets_are_marked_by_their_correlation_and_the_page_is_told(fake: Fake
     assert [json.loads(name) for name in content.marked.presets] == [BLUR]
     assert content.marked.on_test
     assert any("chosen on the very images" in note for note in content.marked.notes)
+
+
+def test_suites_whose_presets_were_chosen_alike_share_a_sentence(fake: FakeStore, tmp_path: Path):
+    chosen = {"by": "srocc_attacked", "better": "up", "among": "blind", "on_test": False}
+    for name in ("a", "b"):
+        defence = Defence(BLUR, one(CLEAN), {"x": one([1.0, 2.0, 3.0])})
+        add_quality(fake, name, [Line("x", BLIND)], [defence], [1.0, 2.0, 3.0], chosen=chosen)
+    content = build_content(build_table(fake.write(tmp_path)))
+    assert content is not None
+    assert content.marked.notes == (
+        "Presets have the best SROCC attacked under blind attacks of another run, "
+        "on images that are not evaluated here.",
+    )

@@ -41,7 +41,7 @@ class Facets:
     Attributes:
         defence: short text of its settings.
         preset: its settings as canonical JSON, by which rows of one defence are told.
-        method: its name without settings; the parts of a chain joined by ``|``.
+        method: its name without settings; see ``method_name``.
         attack: name of the attack's method.
         label: name of the attack in the recipe; with ``suite`` it names a cell of the paper's means.
         level: "weak", "medium", "strong" or empty.
@@ -137,15 +137,24 @@ def defence_name(settings: Mapping[str, Any]) -> str:
 
 
 def method_name(defence: Mapping[str, Any]) -> str:
-    """Name of a defence without its settings.
+    """Name of a defence without its settings; of a composition with the names of its parts.
 
     >>> method_name({"name": "chain", "parts": [{"name": "jpeg", "quality": 75}, {"name": "flip"}]})
     'jpeg | flip'
+    >>> method_name({"name": "repeat", "times": 3, "part": {"name": "jpeg", "quality": 75}})
+    'repeat(jpeg)'
+    >>> method_name({"name": "random_choice", "parts": [{"name": "jpeg", "quality": 75}, {"name": "flip"}]})
+    'random_choice(jpeg, flip)'
     """
-    parts = defence.get("parts")
-    if defence.get("name") == "chain" and isinstance(parts, list):
-        return " | ".join(method_name(part) for part in parts)
-    return str(defence.get("name", "?"))
+    match defence:
+        case {"name": "chain", "parts": [*parts]}:
+            return " | ".join(method_name(part) for part in parts)
+        case {"name": "random_choice" as name, "parts": [*parts]}:
+            return f"{name}({', '.join(method_name(part) for part in parts)})"
+        case {"name": "repeat" as name, "part": part}:
+            return f"{name}({method_name(part)})"
+        case _:
+            return str(defence.get("name", "?"))
 
 
 @cache

@@ -6,10 +6,13 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
+from lustral.report.columns import COLUMNS
 from lustral.report.quality.aggregate import Measured, average
 from lustral.report.table import Table
 
 __all__ = ["Marked", "marked_presets"]
+
+_HEADINGS = {column.key: column.title for column in COLUMNS}
 
 
 class Marked(NamedTuple):
@@ -49,17 +52,19 @@ def _goodness(cells: Sequence[Measured]) -> tuple[float, float]:
 
 def _stored_choices(table: Table) -> tuple[list[str], bool]:
     """What the recipe says of presets that were chosen on another run."""
-    notes: dict[str, None] = {}
-    on_test = False
+    suites: dict[tuple[str, str, bool], list[str]] = {}
     for suite in table.source.recipe.get("suite", ()):
-        chosen = suite.get("chosen")
-        if chosen:
-            on_test = on_test or bool(chosen.get("on_test"))
-            where = "and may have been chosen on the very images evaluated here" if chosen.get("on_test") else (
-                "on images that are not evaluated here"
-            )  # fmt: skip
-            notes[
-                f"Presets of suite {suite['name']} have the best {chosen['by']} under {chosen['among']} attacks of "
-                f"another run, {where}."
-            ] = None
-    return list(notes), on_test
+        if chosen := suite.get("chosen"):
+            key = str(chosen["by"]), str(chosen["among"]), bool(chosen.get("on_test"))
+            suites.setdefault(key, []).append(str(suite["name"]))
+    every = len(table.source.recipe.get("suite", ()))
+    notes: list[str] = []
+    for (by, among, same), names in suites.items():
+        where = "and may have been chosen on the very images evaluated here" if same else (
+            "on images that are not evaluated here"
+        )  # fmt: skip
+        whose = "" if len(names) == every else f" of {', '.join(names)}"
+        notes.append(
+            f"Presets{whose} have the best {_HEADINGS.get(by, by)} under {among} attacks of another run, {where}."
+        )
+    return notes, any(same for _, _, same in suites)
