@@ -1,6 +1,7 @@
 import csv
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -131,3 +132,16 @@ def test_resampling_imports_no_torch():
     code = "import sys, lustral.analysis.resampling, lustral.analysis.sample_command; print('torch' in sys.modules)"
     run = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert run.stdout == "False\n"
+
+
+def test_correlations_of_a_good_metric_are_positive_where_lower_opinion_scores_are_better(tmp_path):
+    fake = FakeStore()
+    add_suite(fake, "suite", "quality", DEFENCES, ATTACKS, count=24)
+    result = next(part for part in collect(read_source(fake.write(tmp_path))) if part.role == "main")
+    means = []
+    for data in ("photos", "live_subset"):
+        settings = {**result.settings, "data": {"name": data}}
+        rows = resample([replace(result, settings=settings)], {"suite": clusters_of_run(result, HOW)}, HOW)
+        means.append(next(row.mean for row in rows if row.score == "srocc_clean"))
+    assert means[0] == pytest.approx(-means[1])
+    assert means[0]

@@ -18,7 +18,7 @@ from lustral.measures import friedman, kruskal_wallis, srocc
 from lustral.measures.resampling import shared_fraction, stratified_samples
 from lustral.measures.robustness import d_terms
 from lustral.report.exports import csv_cell
-from lustral.report.results import Aim, Result, aim_of, plain_settings
+from lustral.report.results import Aim, Result, agreement_sign, aim_of, plain_settings
 from lustral.report.samples import Samples
 from lustral.report.text import defence_text
 from lustral.settings import SettingsError
@@ -176,10 +176,11 @@ def _scores(result: Result, samples: NDArray[np.int64]) -> dict[str, tuple[Value
             found[score] = groups.mean(axis=1), kruskal_wallis(list(groups)).p
     truth = result.samples.floats("truth")
     if aim.kind == "quality" and np.isfinite(truth).all():
+        sign = agreement_sign(result.settings)
         for score, column in (("srocc_clean", "purified_clean"), ("srocc_attacked", "purified_attacked")):
             answers = _mean_over_draws(result.samples.floats(column))
             if np.isfinite(answers).all() and samples.shape[1] >= 2:
-                found[score] = np.array([srocc(answers[rows], truth[rows]) for rows in samples]), math.nan
+                found[score] = sign * np.array([srocc(answers[rows], truth[rows]) for rows in samples]), math.nan
     return found
 
 
