@@ -91,7 +91,7 @@ def test_changes_follow_each_other_and_survive_json():
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("scenes | cifar10", r"expected a change \(colored, corrupted, clustered, listed\) .*got 'cifar10'"),
+        ("scenes | cifar10", r"expected a change \(colored, corrupted, cropped, clustered, listed\) .*got 'cifar10'"),
         ("scenes | colored:data=cifar10", "without data="),
         ("scenes | coloured", "did you mean 'colored'"),
         ("scene | colored", "did you mean 'scenes'"),
