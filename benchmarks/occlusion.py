@@ -1,6 +1,6 @@
 """What multi-scale occlusion maps of an image cost, against one superpixel at a time and against bare passes.
 
-    python benchmarks/occlusion.py [--rounds 9] [--large-rounds 3] [--out benchmarks/results/occlusion.json]
+    python benchmarks/occlusion.py [--rounds 25] [--large-rounds 3] [--out benchmarks/results/occlusion.json]
 
 Images of 32 px are CIFAR-10 test images (``LUSTRAL_DATA`` says where they are) with 5, 10 and 15 superpixels and the
 shipped classifier; the one of 256 px is a photograph of scikit-image with 100, 200 and 300 superpixels and the
@@ -9,11 +9,13 @@ shipped quality network, since no classifier for that size is shipped.
 "loop" is the time of one superpixel at a time, in the manner of listing D.1 of paper 001, over ours: for every scale
 the image is segmented and passed once, and for every superpixel a copy without it is passed alone. The listing hands
 the superpixel's pixels to an imputer that it does not print; here the image is blurred once, as for ours, so that the
-passes and not the imputer make the difference. A ratio of 3 means that ours is three times faster. "bare" is our time
-over that of passes alone, as many as there are superpixels and one for the image, in our batches but without what
-fills up the last one. "occlusion" is the same with superpixels and blur given. "bare" should not exceed
-1.15; at 32 px it does, by 0.03, since three segmentations take as long as two passes of the shipped classifier, 0.6 ms
-each. That part does not grow with the target.
+passes and not the imputer make the difference. A ratio of 3 means that ours is three times faster. "alone" is what
+batches by themselves are worth: passes of one image each over passes of the same images in batches. It depends on the
+processor and on the target, and "loop" can hardly exceed it. "bare" is our time over that of passes alone, as many as
+there are superpixels and one for the image, in our batches but without what fills up the last one. "occlusion" is the
+same with superpixels and blur given. "bare" should not exceed 1.15. Three segmentations of an image of 32 px take as
+long as two and a half passes of the shipped classifier, whatever the target, so all is measured once more ("wide")
+for the one of paper 001, WideResNet-28-10, with random weights.
 
 Maps are made as a purifier makes them, first all superpixels of a set of images, then their passes image by image.
 
@@ -32,7 +34,7 @@ import numpy as np
 import torch
 from paired import compare, machine, start_anew, write
 from skimage.data import astronaut
-from torch import Tensor
+from torch import Tensor, nn
 
 from lustral.data import parse_data
 from lustral.purifiers.occlusion import fillings, sensitivity
@@ -42,7 +44,7 @@ from lustral.tensors import from_uint8
 
 Network = Callable[[Tensor], Tensor]
 BATCH, COUNT, FASTER = 32, 16, 3.0
-LIMITS = {"bare_256": 1.15, "occlusion_32": 1.15, "occlusion_256": 1.15}
+LIMITS = dict.fromkeys(("bare_32", "bare_32_wide", "bare_256", "occlusion_32", "occlusion_256"), 1.15)
 SMALL, LARGE = ("cifar10_classifier", (5, 10, 15)), ("photo_quality", (100, 200, 300))
 
 
@@ -54,6 +56,38 @@ def small() -> Tensor:
 def large() -> Tensor:
     """One photograph of 256 x 256 pixels."""
     return from_uint8(astronaut()[None, :256, 100:356].copy())
+
+
+class _Wide(nn.Module):
+    """Block of a wide residual network: twice normalisation, rectifier and convolution."""
+
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
+        super().__init__()
+        self.start = nn.Sequential(nn.BatchNorm2d(inputs), nn.ReLU(inplace=True))
+        self.body = nn.Sequential(
+            nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
+            nn.BatchNorm2d(outputs),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(outputs, outputs, 3, 1, 1, bias=False),
+        )
+        self.skip = None if inputs == outputs else nn.Conv2d(inputs, outputs, 1, stride, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.start(x)
+        return self.body(y) + (x if self.skip is None else self.skip(y))
+
+
+def wide(depth: int = 28, factor: int = 10, classes: int = 10) -> Network:
+    """WideResNet-28-10 of arXiv:1605.07146, 36.5 million weights, not trained: its passes take as long."""
+    torch.manual_seed(0)
+    blocks: list[nn.Module] = [nn.Conv2d(3, 16, 3, 1, 1, bias=False)]
+    inputs = 16
+    for stage, width in enumerate((16 * factor, 32 * factor, 64 * factor)):
+        for block in range((depth - 4) // 6):
+            blocks.append(_Wide(inputs, width, 2 if stage and not block else 1))
+            inputs = width
+    end = (nn.BatchNorm2d(inputs), nn.ReLU(inplace=True), nn.AdaptiveAvgPool2d(1), nn.Flatten())
+    return nn.Sequential(*blocks, *end, nn.Linear(inputs, classes)).eval()
 
 
 Prepared = list[tuple[Tensor, Tensor, Tensor]]
@@ -113,9 +147,9 @@ def bare(network: Network, given: Sequence[Tensor]) -> None:
         network(x)
 
 
-def measure(name: str, scales: Sequence[int], images: Tensor, rounds: int) -> dict[str, dict[str, float]]:
-    """Both comparisons for one size of images."""
-    network, given, prepared = parse_target(name).build(), batches(images, scales), prepare(images, scales)
+def measure(network: Network, scales: Sequence[int], images: Tensor, rounds: int) -> dict[str, dict[str, float]]:
+    """All comparisons for one network and size of images."""
+    given, prepared = batches(images, scales), prepare(images, scales)
     pairs = zip(occlude(network, prepared), loop(network, images, scales), strict=True)
     difference = max(float((one - other).abs().max()) for one, other in pairs)
     facts = {"rounds": rounds, "images": len(images), "passes": sum(map(len, given)), "difference": difference}
@@ -126,8 +160,12 @@ def measure(name: str, scales: Sequence[int], images: Tensor, rounds: int) -> di
     def passes() -> None:
         bare(network, given)
 
+    def alone() -> None:
+        bare(network, [image[None] for x in given for image in x])
+
     side = images.shape[-1]
     return {
+        f"alone_{side}": {**compare(alone, passes, rounds), **facts},
         f"loop_{side}": {**compare(lambda: loop(network, images, scales), ours, rounds), **facts},
         f"bare_{side}": {**compare(ours, passes, rounds), **facts},
         f"occlusion_{side}": {**compare(lambda: occlude(network, prepared), passes, rounds), **facts},
@@ -136,22 +174,27 @@ def measure(name: str, scales: Sequence[int], images: Tensor, rounds: int) -> di
 
 def main(arguments: Sequence[str] | None = None) -> None:
     """Measure and write the file."""
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9, help="paired measurements at 32 px")
+    parser = argparse.ArgumentParser(description="What multi-scale occlusion maps cost")
+    parser.add_argument("--rounds", type=int, default=25, help="paired measurements at 32 px")
     parser.add_argument("--large-rounds", type=int, default=3, help="paired measurements at 256 px")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results" / "occlusion.json")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
     environment = machine()
-    results = measure(*SMALL, small(), options.rounds)
+    name, scales = SMALL
+    results = measure(parse_target(name).build(), scales, small(), options.rounds)
     if options.large_rounds:
-        results |= measure(*LARGE, large(), options.large_rounds)
+        found = measure(wide(), scales, small()[:3], options.large_rounds)
+        results |= {f"{key}_wide": value for key, value in found.items()}
+        name, scales = LARGE
+        results |= measure(parse_target(name).build(), scales, large(), options.large_rounds)
     results["loop_32"]["at_least"] = FASTER
     for name, limit in LIMITS.items():
         results.get(name, {})["limit"] = limit
     report = {
         "benchmark": "occlusion",
-        "setting": f"32 px: {SMALL[0]}, superpixels {SMALL[1]}; 256 px: {LARGE[0]}, superpixels {LARGE[1]}; "
+        "setting": f"32 px: {SMALL[0]}, wide: WideResNet-28-10, superpixels {SMALL[1]}; "
+        f"256 px: {LARGE[0]}, superpixels {LARGE[1]}; "
         f"batches of at most {BATCH}",
         "measured": "processor time, median of paired ratios: loop over ours, ours over bare passes",
         "rounds": options.rounds,

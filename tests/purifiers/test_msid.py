@@ -112,7 +112,8 @@ def test_the_soft_mask_agrees_with_the_mask_and_its_gradient_is_that_of_its_valu
     labels = superpixels(image, (4, 9))
     filling = fillings(image, "blur", 0.25)
     maps = sensitivity(image, labels, smooth_classifier, filling)
-    mask = cluster_mask(fuse(stretch(maps), labels[0], (0.5, 0.5)), 3, 1)
+    # The most sensitive region alone would not do: both maps are stretched to 1 there, whatever the image.
+    mask = cluster_mask(fuse(stretch(maps), labels[0], (0.5, 0.5)), 3, 2)
 
     def soft(at: Tensor) -> Tensor:
         return soft_mask(at, labels, labels[0], smooth_classifier, filling, (0.5, 0.5), mask)
@@ -120,7 +121,7 @@ def test_the_soft_mask_agrees_with_the_mask_and_its_gradient_is_that_of_its_valu
     assert torch.equal(soft(image) > 0.5, mask)
     sensitive = image.clone().requires_grad_()
     (slope,) = torch.autograd.grad(soft(sensitive)[mask].sum(), sensitive)
-    assert slope.any()
+    assert float(slope.norm()) > 1e-3
     # The threshold and the spread count as constants, so the whole derivative is that of the sensitivities alone.
     fused = fuse(stretch(maps), labels[0], (0.5, 0.5))
     threshold, spread = (fused[mask].amin() + fused[~mask].amax()) / 2, fused.std()

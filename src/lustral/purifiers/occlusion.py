@@ -6,11 +6,13 @@ Importing this loads no torch.
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from itertools import accumulate
+from functools import lru_cache, partial
+from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Literal
 
 if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
     from torch import Tensor
 
     from lustral.tensors import Images
@@ -58,11 +60,19 @@ def fillings(image: Tensor, imputer: Imputer, blur: float = 1 / 16, chances: Ten
 
 def _blurred(image: Tensor, sigma: float) -> Tensor:
     import torch
-    from scipy.ndimage import gaussian_filter
 
     pixels = image.double().cpu().numpy()
-    y = gaussian_filter(pixels, sigma, mode="mirror", truncate=3, axes=(1, 2))  # five times faster than kornia at 32 px
-    return torch.from_numpy(y).to(image)
+    rows, columns = (_filter(n, sigma) for n in pixels.shape[1:])
+    return torch.from_numpy(rows @ pixels @ columns.T).to(image)
+
+
+@lru_cache(maxsize=16)
+def _filter(n: int, sigma: float) -> NDArray[np.float64]:
+    """The Gaussian filter of n pixels as a matrix (n, n): at 32 px three times faster than filtering anew."""
+    import numpy as np
+    from scipy.ndimage import gaussian_filter1d
+
+    return gaussian_filter1d(np.eye(n), sigma, axis=0, mode="mirror", truncate=3)
 
 
 def sensitivity(
@@ -109,20 +119,25 @@ def sensitivity(
 
     from lustral.steps import step
 
-    counts = _counts(image, labels, filling, batch)
+    rows, hidden = _rows(image, labels, filling, batch)
     image, answer = (image, target) if follow else (image.detach(), partial(_outputs, target))
-    first = torch.tensor([0, *accumulate(counts[:-1])], device=labels.device)
-    labels = labels + first[:, None, None]  # numbered through all scales
-    outputs: list[Tensor] = []
-    for scales, regions in _batches(counts, batch).to(image.device).unbind():
-        hidden = labels[scales] == regions[:, None, None]  # (b, h, w)
-        patches = filling if len(filling) == 1 else filling[regions]
-        outputs.append(step(answer, torch.where(hidden[:, None], patches, image)))
-    return _changes(torch.cat(outputs), sum(counts))[labels]
+    if len(filling) > 1:
+        patches = filling[torch.arange(-1, sum(map(len, hidden)) - 1) % len(filling)].split(len(hidden[0]))
+    else:
+        patches = repeat(filling)
+    occluded = (torch.where(regions, patch, image) for regions, patch in zip(hidden, patches, strict=False))
+    return _changes(torch.cat([step(answer, x) for x in occluded]))[rows]
 
 
-def _counts(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> list[int]:
-    """Regions of each scale, once it is sure that everything fits together."""
+def _rows(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+    """The row of each region (s, h, w), and batches of what is hidden in each row (b, 1, h, w).
+
+    In row 0 nothing is hidden, nor in those that fill up the last batch; the regions have the rows between, those of
+    the first scale first. Made with numpy, whose functions take a fraction of torch's on so few numbers.
+    """
+    import numpy as np
+    import torch
+
     if image.ndim != 3 or labels.ndim != 3 or labels.shape[1:] != image.shape[1:] or filling.ndim != 4:
         raise ValueError(
             f"expected an image (3, h, w), labels (s, h, w) and a filling of 4 dimensions, "
@@ -130,43 +145,30 @@ def _counts(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> list[
         )
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
-    counts = [largest + 1 for largest in labels.amax((1, 2)).tolist()]
-    if len(filling) not in (1, sum(counts)):
-        raise ValueError(f"expected one filling or one for each of the {sum(counts)} regions, got {len(filling)}")
-    return counts
-
-
-def _batches(counts: list[int], most: int) -> Tensor:
-    """Scale and region of each row, regions numbered through all scales: (batches, 2, rows).
-
-    The image itself, of which no region is hidden, comes first and fills up the last batch: it has the number -1.
-    """
-    import torch
-
-    needed = sum(counts) + 1
-    batches = -(-needed // most)
-    spare = [-1] * (-needed % batches)
-    scales = [scale for scale, count in enumerate(counts) for _ in range(count)]
-    rows = torch.tensor(((-1, *scales, *spare), (*range(-1, needed - 1), *spare)))
-    return rows.view(2, batches, -1).transpose(0, 1)
+    numbers = labels.cpu().numpy().reshape(len(labels), -1)  # (s, h w)
+    *first, needed = accumulate(numbers.max(1).tolist(), lambda row, last: row + last + 1, initial=1)
+    if len(filling) not in (1, needed - 1):
+        raise ValueError(f"expected one filling or one for each of the {needed - 1} regions, got {len(filling)}")
+    rows = numbers + np.array(first)[:, None]
+    size = -(-needed // -(-needed // batch))
+    hidden = np.zeros((-(-needed // size) * size, rows.shape[1]), dtype=bool)
+    hidden[rows, np.arange(rows.shape[1])] = True
+    batches = torch.from_numpy(hidden).to(image.device).view(-1, 1, *image.shape[1:]).split(size)
+    return torch.from_numpy(rows).to(image.device).view_as(labels), batches
 
 
 def _outputs(target: Callable[[Images], Tensor], x: Images) -> Tensor:
     return target(x).detach()  # no graph is kept even if the target's parameters ask for one
 
 
-def _changes(outputs: Tensor, regions: int) -> Tensor:
-    """Sensitivities (r,) from the outputs for the image, in row 0, and for its occluded copies, in those after it."""
-    outputs = outputs[: regions + 1]
+def _changes(outputs: Tensor) -> Tensor:
+    """By how much each row of outputs (n, k) or (n,) differs from the first: (n,)."""
     if outputs.ndim == 1:
-        return (outputs[1:] - outputs[0]).abs()
+        return (outputs - outputs[0]).abs()
     if outputs.ndim != 2 or outputs.shape[1] < 2:
         raise ValueError(
             f"expected a target with logits (n, k) of at least 2 classes or scores (n,), "
             f"got {tuple(outputs.shape[1:])} per image"
         )
-    seen = outputs[0].argmax()
-    others = outputs.index_fill(1, seen, float("-inf"))
-    doubt = (others.logsumexp(1) - outputs[:, seen]).sigmoid()  # probability of all other classes
-    same = (outputs == outputs[0]).all(1)  # vectorised functions may round equal rows differently
-    return (doubt - doubt[0]).masked_fill(same, 0)[1:]
+    doubt = outputs.softmax(1).index_fill(1, outputs[0].argmax(), 0).sum(1)  # probability of all other classes
+    return doubt - doubt[0]

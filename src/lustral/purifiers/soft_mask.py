@@ -29,7 +29,9 @@ def soft_mask(
     ``sigmoid((S - c) / d)`` of the fused sensitivity S, with c halfway between the least sensitive masked and the most
     sensitive unmasked pixel and d the standard deviation of S over the image: above 1/2 where ``mask`` is True, below
     where it is False. The segmentations, the fillings, c and d count as constants. Pixels on c, as those of one
-    superpixel that a share cuts in two, are moved off it by 0.001 d to the side that ``mask`` has them on.
+    superpixel that a share cuts in two, are moved off it by 0.001 d to the side that ``mask`` has them on. Maps are
+    stretched to [0, 1], so S has no derivative in a region that is the most or the least sensitive at all scales;
+    attackers who mean to move such a mask do it by the sensitivities of the other regions.
 
     Args:
         image: (3, h, w) in [0, 1]; the gradient flows to it through the target.

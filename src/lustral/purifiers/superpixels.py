@@ -6,8 +6,6 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
     from torch import Tensor
 
 __all__ = ["superpixels"]
@@ -51,14 +49,11 @@ def superpixels(image: Tensor, counts: Sequence[int], compactness: float = 10.0)
     if min(counts, default=0) < 1:
         raise ValueError(f"expected one count or more, each at least 1, got {list(counts)}")
     pixels = np.ascontiguousarray(image.detach().double().permute(1, 2, 0).cpu().numpy())  # (h, w, 3)
-    colours = rgb2lab((pixels - pixels.min()) / (np.ptp(pixels) or 1.0))  # once for all scales
-    spread = np.ptp(colours) or 1.0  # slic() divides what it is given by it, which would weaken the colours
-    found = [slic(colours, n_segments=n, compactness=compactness / spread, convert2lab=False) for n in counts]
-    return torch.from_numpy(np.stack([_without_gaps(labels) for labels in found])).to(image.device)
-
-
-def _without_gaps(labels: NDArray[np.int64]) -> NDArray[np.int64]:
-    import numpy as np
-
-    in_use = np.bincount(labels.ravel()) > 0
-    return (np.cumsum(in_use) - 1)[labels]
+    pixels = pixels - pixels.min()
+    colours = rgb2lab(pixels / (pixels.max() or 1.0))  # once for all scales
+    settings = {
+        "compactness": compactness / (np.ptp(colours) or 1.0),  # slic() scales what it is given to the range [0, 1]
+        "convert2lab": False,
+        "start_label": 0,  # connected regions are then numbered from 0 without gaps
+    }
+    return torch.from_numpy(np.stack([slic(colours, n, **settings) for n in counts])).to(image.device)
