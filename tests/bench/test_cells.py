@@ -61,7 +61,7 @@ RECIPE = {
 
 ALL = {"image", "truth", "seconds", "peak_memory"}
 CLEAN = {
-    *("bare_clean", "purified_clean", "correct", "psnr_clean", "ssim_clean"),
+    *("bare_clean", "purified_clean", "correct", "psnr_clean", "ssim_clean", "linf_clean"),
     *("picture_clean", "picture_purified_clean"),
 }
 ATTACK = {
@@ -69,7 +69,10 @@ ATTACK = {
     *("linf_float", "linf", "l2", "psnr_attack", "ssim_attack", "queries", "gradients"),
     *("dead_start", "dead_tenth", "trace_first", "trace_early", "trace_last", "picture_attacked"),
 }
-SCORE = {"purified_attacked", "broken", "psnr_attacked", "ssim_attacked", "picture_purified_attacked"}
+SCORE = {
+    *("purified_attacked", "broken", "picture_purified_attacked"),
+    *("psnr_attacked", "ssim_attacked", "linf_attacked"),
+}
 EXPECTED = {"clean": CLEAN, "attack": ATTACK, "score": SCORE, "adaptive": ATTACK | SCORE}
 
 Results = dict[str, tuple[Cell, CellResult]]

@@ -18,7 +18,7 @@ from torch import nn
 from lustral.attacks import Access, AttackSettings, parse_access, parse_attack
 from lustral.attacks.goals import Goal, Misclassify, MoveScore
 from lustral.bench.cell import CellResult
-from lustral.bench.encoding import fidelity, pack_images, pictures, unpack_images
+from lustral.bench.encoding import change, fidelity, pack_images, pictures, unpack_images
 from lustral.bench.gradients import Defended, build_in_float64, check_gradient
 from lustral.bench.inside import Watched
 from lustral.bench.plan import Cell
@@ -145,7 +145,7 @@ def _clean(cell: Cell, chunk: _Chunk, inputs: Mapping[str, CellResult]) -> tuple
         "bare_clean": answers(kind, bare).tolist(),
         "purified_clean": said.tolist(),
         "correct": correct.tolist(),
-        **fidelity("clean", purified, chunk.x),
+        **change("clean", purified, chunk.x),
         "picture_clean": pictures(chunk.x, cell.settings["pictures"]),
         "picture_purified_clean": pictures(purified, cell.settings["pictures"]),
         **inside.columns("clean"),
@@ -293,7 +293,7 @@ def _score_images(cell: Cell, chunk: _Chunk, goal: Goal, adversarial: Images) ->
         "purified_attacked": answers(target_settings.kind, outputs.flatten(0, 1)).unflatten(0, (-1, draws)).tolist(),
         **_paired(cell, chunk, adversarial, target, purifier),
         "broken": verdicts(goal, outputs).tolist(),
-        **fidelity("attacked", purified, chunk.x),
+        **change("attacked", purified, chunk.x),
         "picture_purified_attacked": pictures(purified, cell.settings["pictures"]),
         **inside.columns("attacked"),
     }

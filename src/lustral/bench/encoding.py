@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lustral.measures.fidelity import psnr, ssim_gaussian
+from lustral.measures.fidelity import linf, psnr, ssim_gaussian
 from lustral.tensors import Images, to_uint8
 
-__all__ = ["fidelity", "pack_images", "pictures", "unpack_images"]
+__all__ = ["change", "fidelity", "pack_images", "pictures", "unpack_images"]
 
 Columns = dict[str, list[Any]]
 SSIM_WINDOW = 11
@@ -21,11 +21,20 @@ SSIM_WINDOW = 11
 
 def fidelity(name: str, x: Images, reference: Images) -> Columns:
     """PSNR and Gaussian-window SSIM of 8-bit images per image; SSIM is NaN where its window does not fit."""
-    first = to_uint8(x).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
-    second = to_uint8(reference).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
+    first, second = _pixels(x), _pixels(reference)
     fits = min(first.shape[1:3]) >= SSIM_WINDOW
     similarity = ssim_gaussian(first, second) if fits else np.full(len(first), np.nan)
     return {f"psnr_{name}": psnr(first, second).tolist(), f"ssim_{name}": similarity.tolist()}
+
+
+def change(name: str, purified: Images, reference: Images) -> Columns:
+    """How far 8-bit purified images are from others: ``fidelity`` and the largest difference of a channel (Linf)."""
+    largest = linf(_pixels(purified), _pixels(reference))
+    return {**fidelity(name, purified, reference), f"linf_{name}": largest.tolist()}
+
+
+def _pixels(x: Images) -> np.ndarray[Any, np.dtype[np.float64]]:
+    return to_uint8(x).permute(0, 2, 3, 1).cpu().numpy().astype(np.float64) / 255
 
 
 def pack_images(x: Images) -> list[bytes]:

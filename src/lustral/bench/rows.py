@@ -17,8 +17,11 @@ Table = Any  # pyarrow.Table; pyarrow has no type hints
 TIMING = frozenset({"seconds", "peak_memory"})
 """Columns that differ from run to run; they stay out of ``rows_sha256`` and of the canonical table."""
 
-_FLOATS = """truth bare_clean margin_clean psnr_clean ssim_clean bare_attacked attack_rate final_rate linf_float linf l2
-psnr_attack ssim_attack trace_first trace_early trace_last psnr_attacked ssim_attacked seconds"""
+_FLOATS = """
+truth bare_clean margin_clean psnr_clean ssim_clean linf_clean bare_attacked attack_rate final_rate
+linf_float linf l2 psnr_attack ssim_attack trace_first trace_early trace_last psnr_attacked
+ssim_attacked linf_attacked seconds
+"""
 _TYPES: dict[str, Any] = {
     "image": arrow.string(),
     "height": arrow.int32(),

@@ -105,7 +105,10 @@ def add_quality(
 def _scored(images: list[str], truth: list[float], defence: Defence, scores: Scores) -> dict[str, Any]:
     broken = [[abs(value - 50) > 10 for value in row] for row in scores]
     columns = score_columns(images, truth, scores, broken)
-    return columns | ({"psnr_attacked": defence.psnr} if defence.psnr else {})
+    if not defence.psnr:
+        return columns
+    # All channels changed by the same amount.
+    return columns | {"psnr_attacked": defence.psnr, "linf_attacked": [10 ** (-value / 20) for value in defence.psnr]}
 
 
 def one(values: list[float]) -> Scores:

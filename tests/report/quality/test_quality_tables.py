@@ -137,6 +137,11 @@ def test_squared_error_is_that_of_every_image(content: Content):
     assert value_of(content, "3", IDENTITY, "mse", "paper").value == pytest.approx(1000 * (1e-2 + 1e-4 + 0) / 3)
 
 
+def test_the_largest_change_is_missing_where_cells_lack_it(content: Content):
+    assert value_of(content, "3", IDENTITY, "linf", "paper").value == pytest.approx((1e-1 + 1e-2 + 1e-5) / 3)
+    assert math.isnan(value_of(content, "3", NOISE, "linf", "blind").value)
+
+
 def test_r_is_that_of_the_table(fake: FakeStore, tmp_path: Path):
     small_run(fake)
     table = build_table(fake.write(tmp_path))

@@ -62,7 +62,9 @@ _ALL = (
     Score("psnr", "PSNR", "Decibels between purified attacked and clean image, 100 if equal.", "up", 2),
     Score("ssim", "SSIM", "SSIM (Gaussian window) between purified attacked and clean image.", "up", 3),
     Score("mse", "MSE x 1000", "Thousand times the mean squared error between purified attacked and clean image, from "
-          "the PSNR of every image. The paper's Linf of the purified image is not stored and left out.", "down", 2),
+          "the PSNR of every image.", "down", 2),
+    Score("linf", "Linf", "Mean largest difference of a channel between purified attacked and clean image, in [0, 1]; "
+          "missing where cells are from before it was stored.", "down", 3),
     Score("gain", "Gain (%)", "Mean movement of the score in the attacker's direction, in per cent of the metric's "
           "range.", "down", 2),
 )  # fmt: skip
@@ -100,6 +102,7 @@ def image_values(entry: Entry) -> dict[str, Doubles]:
         "psnr": psnr,
         "ssim": samples.floats("ssim_attacked"),
         "mse": np.where(psnr >= PSNR_CAP, 0.0, 1000 * 10 ** (-psnr / 10)),
+        "linf": samples.floats("linf_attacked"),
         "gain": moved * aim.sign if aim.sign else np.abs(moved),
     }
 

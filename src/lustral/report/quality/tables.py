@@ -104,7 +104,7 @@ _SPLIT = "Means over all cells: attacks, strengths, targets and data sets weigh 
 
 _PLANS = (
     _Plan("3", "Overall", f"Table 3. {_SPLIT}", ("milliseconds", "srocc_clean"),
-          ("srocc_attacked", "d_defended", "d_paired", "r", "psnr", "ssim", "mse")),
+          ("srocc_attacked", "d_defended", "d_paired", "r", "psnr", "ssim", "mse", "linf")),
     _Plan("13", "With R(D)", "Table 13, which the paper averages over pairs of data sets: choose a data set above, or "
           "compare data sets in table 25.", ("srocc_clean", "milliseconds"),
           ("d_defended", "r_defended", "psnr", "srocc_attacked")),
