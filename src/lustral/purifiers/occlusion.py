@@ -125,8 +125,9 @@ def sensitivity(
         patches = filling[torch.arange(-1, sum(map(len, hidden)) - 1) % len(filling)].split(len(hidden[0]))
     else:
         patches = repeat(filling)
-    occluded = (torch.where(regions, patch, image) for regions, patch in zip(hidden, patches, strict=False))
-    return _changes(torch.cat([step(answer, x) for x in occluded]))[rows]
+    batches = zip(hidden, patches, strict=False)
+    outputs = [step(answer, torch.where(regions, patch, image)) for regions, patch in batches]
+    return _changes(torch.cat(outputs) if len(outputs) > 1 else outputs[0])[rows]
 
 
 def _rows(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[Tensor, tuple[Tensor, ...]]:
@@ -153,8 +154,9 @@ def _rows(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[T
     size = -(-needed // -(-needed // batch))
     hidden = np.zeros((-(-needed // size) * size, rows.shape[1]), dtype=bool)
     hidden[rows, np.arange(rows.shape[1])] = True
-    batches = torch.from_numpy(hidden).to(image.device).view(-1, 1, *image.shape[1:]).split(size)
-    return torch.from_numpy(rows).to(image.device).view_as(labels), batches
+    masks = torch.from_numpy(hidden.reshape(-1, 1, *image.shape[1:])).to(image.device)
+    batches = masks.split(size) if len(masks) > size else (masks,)
+    return torch.from_numpy(rows.reshape(labels.shape)).to(image.device), batches
 
 
 def _outputs(target: Callable[[Images], Tensor], x: Images) -> Tensor:
