@@ -53,12 +53,13 @@ def test_occlusion_maps_are_faster_than_the_papers_loop_and_little_more_than_the
     report = json.loads((FOLDER / "results" / "occlusion.json").read_text())
     assert report["rounds"] >= 5
     results = report["results"]
-    assert {"loop_32", "bare_32", "occlusion_32", "loop_256", "bare_256", "occlusion_256"} <= set(results)
-    # On a processor where batches by themselves are worth less than three, no maps are three times faster.
-    assert results["loop_32"]["at_least"] >= 3
-    assert results["loop_32"]["ratio"] >= min(results["loop_32"]["at_least"], results["alone_32"]["ratio"])
-    assert results["bare_32_wide"]["limit"] <= 1.15
-    assert results["bare_32"]["ratio"] < 1.16  # 1.151 stands in the benchmark's docstring
+    assert {"loop_32", "bare_32", "one_32", "occlusion_32", "loop_256", "bare_256", "occlusion_256"} <= set(results)
+    # Where batches by themselves are worth less than three, as the classifier's are, no maps are three times faster.
+    assert results["loop_32"]["ratio"] >= min(3, results["alone_32"]["ratio"])
+    for name in ("loop_32_scenes", "loop_32_transformer"):
+        assert results[name]["ratio"] >= results[name]["at_least"] >= 3, name
+    for name in ("bare_32", "bare_32_wide", "bare_256"):
+        assert results[name]["limit"] <= 1.15, name
     for name, figures in results.items():
         assert figures["difference"] < 1e-5, name
         assert figures["ratio"] <= figures.get("limit", float("inf")), name

@@ -111,7 +111,7 @@ def test_the_soft_mask_agrees_with_the_mask_and_its_gradient_is_that_of_its_valu
     image = quadrants(1)[0]
     labels = superpixels(image, (4, 9))
     filling = fillings(image, "blur", 0.25)
-    maps = sensitivity(image, labels, smooth_classifier, filling)
+    (maps,) = sensitivity(image[None], labels[None], smooth_classifier, [filling])
     # The most sensitive region alone would not do: both maps are stretched to 1 there, whatever the image.
     mask = cluster_mask(fuse(stretch(maps), labels[0], (0.5, 0.5)), 3, 2)
 
@@ -128,7 +128,8 @@ def test_the_soft_mask_agrees_with_the_mask_and_its_gradient_is_that_of_its_valu
     direction = torch.randn(image.shape, generator=torch.Generator().manual_seed(2), dtype=image.dtype)
 
     def value(at: Tensor) -> Tensor:
-        moved = fuse(stretch(sensitivity(at, labels, smooth_classifier, filling)), labels[0], (0.5, 0.5))
+        (moved,) = sensitivity(at[None], labels[None], smooth_classifier, [filling])
+        moved = fuse(stretch(moved), labels[0], (0.5, 0.5))
         return ((moved - threshold) / spread).sigmoid()[mask].sum()
 
     difference = (value(image + 1e-6 * direction) - value(image - 1e-6 * direction)) / 2e-6
@@ -196,7 +197,7 @@ def test_pixels_on_the_threshold_are_on_the_side_of_their_mask() -> None:
     image = quadrants(1)[0]
     labels = superpixels(image, (4,))
     filling = fillings(image, "blur", 0.25)
-    fused = stretch(sensitivity(image, labels, smooth_classifier, filling))[0]
+    fused = stretch(sensitivity(image[None], labels[None], smooth_classifier, [filling]))[0, 0]
     mask = threshold_mask(fused, 0.4)
     assert fused[mask].amin() == fused[~mask].amax(), "the problem should be cut in two"
     sensitive = image.clone().requires_grad_()

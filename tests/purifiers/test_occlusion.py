@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 
 from lustral import steps
-from lustral.purifiers.occlusion import fillings, sensitivity
+from lustral.purifiers import occlusion
+from lustral.purifiers.occlusion import fillings
 from lustral.purifiers.smoothing import gaussian
 from lustral.purifiers.superpixels import superpixels
 from tests.contracts.purifiers import images, smooth_classifier
@@ -33,6 +34,13 @@ def margin(scale: float, shift: float = 0.0) -> Callable[[Tensor], Tensor]:
 def filled(imputer: Any) -> Tensor:
     chances = torch.rand(sum(COUNTS), generator=torch.Generator().manual_seed(2))
     return fillings(IMAGE, imputer, chances=chances)
+
+
+def sensitivity(
+    image: Tensor, labels: Tensor, target: Callable[[Tensor], Tensor], filling: Tensor, batch: int = 32
+) -> Tensor:
+    """The maps (s, h, w) of one image."""
+    return occlusion.sensitivity(image[None], labels[None], target, [filling], batch)[0]
 
 
 def closed_form(filling: Tensor, change: Callable[[Tensor], Tensor]) -> Tensor:
@@ -122,6 +130,19 @@ def test_each_scale_alone_gives_its_map() -> None:
         torch.testing.assert_close(alone[0], whole[scale], rtol=1e-9, atol=1e-15)
 
 
+@pytest.mark.parametrize("imputer", ["blur", "histogram"])
+def test_an_image_s_maps_are_the_same_among_others(imputer: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    shifted = IMAGE.roll(3, 2)
+    labels = superpixels(shifted, (2, 9, 20))
+    other = fillings(shifted, "zero")
+    together = ([IMAGE, shifted, IMAGE], [LABELS, labels, LABELS], [filled(imputer), other, filled(imputer)])
+    alone = [sensitivity(image, parts, margin(1.0), filling) for image, parts, filling in zip(*together, strict=True)]
+    for most in (1, 2, 16):
+        monkeypatch.setattr(occlusion, "_TOGETHER", most)
+        found = occlusion.sensitivity(torch.stack(together[0]), torch.stack(together[1]), margin(1.0), together[2])
+        assert torch.equal(found, torch.stack(alone))
+
+
 def test_what_the_imputer_leaves_as_it_is_does_not_matter() -> None:
     flat = torch.full((3, 16, 16), 0.25)
     labels = torch.arange(16)[None, :, None].expand(1, 16, 16)
@@ -164,9 +185,11 @@ def test_bad_arguments_are_refused() -> None:
     zero = fillings(IMAGE, "zero")
     with pytest.raises(ValueError, match="pass chances"):
         fillings(IMAGE, "histogram")
-    with pytest.raises(ValueError, match="expected an image"):
-        sensitivity(IMAGE[None], LABELS, linear, zero)
-    with pytest.raises(ValueError, match="expected an image"):
+    with pytest.raises(ValueError, match="expected images"):
+        occlusion.sensitivity(IMAGE, LABELS, linear, [zero])
+    with pytest.raises(ValueError, match="n fillings"):
+        occlusion.sensitivity(IMAGE[None], LABELS[None], linear, [zero, zero])
+    with pytest.raises(ValueError, match="expected images"):
         sensitivity(IMAGE, LABELS[:, :5], linear, zero)
     with pytest.raises(ValueError, match="one for each of the"):
         sensitivity(IMAGE, LABELS, linear, zero.expand(2, 3, 1, 1))

@@ -15,13 +15,13 @@ WEIGHTS = (0.2, 0.3, 0.5)
 
 
 def stretch(maps: Tensor) -> Tensor:
-    """Each map (h, w) of ``maps`` (s, h, w) moved and scaled to the range [0, 1]; constant ones become 0.
+    """Each map (h, w) of ``maps`` (..., h, w) moved and scaled to the range [0, 1]; constant ones become 0.
 
     >>> import torch
     >>> stretch(torch.tensor([[[-1.0, 0.0, 3.0]], [[2.0, 2.0, 2.0]]])).tolist()
     [[[0.0, 0.25, 1.0]], [[0.0, 0.0, 0.0]]]
     """
-    low, high = maps.amin((1, 2), keepdim=True), maps.amax((1, 2), keepdim=True)
+    low, high = maps.amin((-2, -1), keepdim=True), maps.amax((-2, -1), keepdim=True)
     return (maps - low) / (high - low).where(high > low, 1.0)
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Annotated, Any, ClassVar, Literal, NamedTuple, Self
@@ -36,11 +36,11 @@ Weights = Annotated[tuple[float, ...], BeforeValidator(_split_plus), Field(min_l
 
 
 class _Look(NamedTuple):
-    """What the target is sensitive to in one image: a mask (h, w), and for every scale (s, h, w) or them all (h, w)."""
+    """What the target is sensitive to in n images: masks (n, h, w), and maps of each scale and of all together."""
 
-    mask: Tensor
+    masks: Tensor
     labels: Tensor
-    filling: Tensor
+    fillings: list[Tensor]
     maps: Tensor
     fused: Tensor
 
@@ -180,50 +180,56 @@ class MSID(PurifierSettings):
         from lustral.purifiers.substitute import needs_gradient, substitute
         from lustral.steps import watched
 
-        most = len(self.scales) * x[0, 0].numel()  # SLIC may return more superpixels than asked for, up to all pixels
-        chances = noise.numbers(most)  # drawn in every case, so that imputers share what follows
-        found = [self._look(image, target, chances[row]) for row, image in enumerate(x.detach())]
-        masks = torch.stack([look.mask for look in found])
-        squares = ~contextual_cues(torch.ones_like(masks), self.pitch, self.cell, self.jitter, noise)
-        known = (~masks | squares)[:, None].to(x)
+        found = self._look(x.detach(), target, noise)
+        squares = ~contextual_cues(torch.ones_like(found.masks), self.pitch, self.cell, self.jitter, noise)
+        known = (~found.masks | squares)[:, None].to(x)
         if watched():
             self._show(x.detach(), known, found)
         if self.mask_backward == "fixed" or not needs_gradient(x):
             return known
         soft = [
-            soft_mask(image, look.labels, self._fused_over(look.labels), target, look.filling, self.weights, look.mask)
-            for image, look in zip(x, found, strict=True)
+            soft_mask(image, labels, self._fused_over(labels), target, filling, self.weights, mask)
+            for image, labels, filling, mask in zip(x, found.labels, found.fillings, found.masks, strict=True)
         ]
         # Squares outside the mask too: they would stay known in a mask that moved there.
         return substitute(known, 1 - torch.stack(soft)[:, None] * (~squares)[:, None].to(x))
 
-    def _look(self, image: Tensor, target: Callable[[Images], Tensor], chances: Tensor) -> _Look:
+    def _look(self, x: Images, target: Callable[[Images], Tensor], noise: Noise) -> _Look:
+        import torch
+
         from lustral.purifiers.fusion import fuse, stretch
-        from lustral.purifiers.masks import cluster_mask, threshold_mask
         from lustral.purifiers.occlusion import fillings, sensitivity
         from lustral.purifiers.superpixels import superpixels
 
-        labels = superpixels(image, self.scales)
-        count = int((labels.amax((1, 2)) + 1).sum())
-        filling = fillings(image, self.imputer, self.blur, chances[:count])
-        maps = stretch(sensitivity(image, labels, target, filling))
-        fused = fuse(maps, self._fused_over(labels), self.weights)
-        by_share = self.mask == "threshold"
-        mask = threshold_mask(fused, self.share) if by_share else cluster_mask(fused, self.clusters, self.top)
-        return _Look(mask, labels, filling, maps, fused)
+        most = len(self.scales) * x[0, 0].numel()  # SLIC may return more superpixels than asked for, up to all pixels
+        chances = noise.numbers(most)  # drawn in every case, so that imputers share what follows
+        labels = torch.stack([superpixels(image, self.scales) for image in x])
+        counts = (labels.amax((2, 3)) + 1).sum(1).tolist()
+        filled = [
+            fillings(image, self.imputer, self.blur, numbers[:count])
+            for image, numbers, count in zip(x, chances, counts, strict=True)
+        ]
+        maps = stretch(sensitivity(x, labels, target, filled))
+        over = [self._fused_over(scales) for scales in labels]
+        fused = [fuse(scales, regions, self.weights) for scales, regions in zip(maps, over, strict=True)]
+        masks = torch.stack([self._mask(one) for one in fused])
+        return _Look(masks, labels, filled, maps, torch.stack(fused))
 
-    def _show(self, x: Images, known: Tensor, found: Sequence[_Look]) -> None:
+    def _mask(self, fused: Tensor) -> Tensor:
+        from lustral.purifiers.masks import cluster_mask, threshold_mask
+
+        if self.mask == "threshold":
+            return threshold_mask(fused, self.share)
+        return cluster_mask(fused, self.clusters, self.top)
+
+    def _show(self, x: Images, known: Tensor, found: _Look) -> None:
         """Maps (n, h, w) as grey pictures, and what the inpainting gets to see."""
-        import torch
-
         from lustral.purifiers.fusion import stretch
         from lustral.steps import show
 
         for place, count in enumerate(self.scales):
-            maps = torch.stack([look.maps[place] for look in found])
-            show("picture", name=f"sensitivity {count}", x=maps[:, None].expand_as(x))
-        fused = stretch(torch.stack([look.fused for look in found]))
-        show("picture", name="fused", x=fused[:, None].expand_as(x))
+            show("picture", name=f"sensitivity {count}", x=found.maps[:, place, None].expand_as(x))
+        show("picture", name="fused", x=stretch(found.fused)[:, None].expand_as(x))
         show("picture", name="mask", x=x * known + (1 - known) / 2)
 
     def _fused_over(self, labels: Tensor) -> Tensor:

@@ -5,7 +5,7 @@ Importing this loads no torch.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from itertools import accumulate, repeat
 from typing import TYPE_CHECKING, Literal
@@ -76,36 +76,36 @@ def _filter(n: int, sigma: float) -> NDArray[np.float64]:
 
 
 def sensitivity(
-    image: Tensor,
+    images: Images,
     labels: Tensor,
     target: Callable[[Images], Tensor],
-    filling: Tensor,
+    fillings: Sequence[Tensor],
     batch: int = 32,
     follow: bool = False,
 ) -> Tensor:
-    """Maps of how much each region matters to the target, for all segmentations of one image together.
+    """Maps of how much each region of each image matters to the target, for all segmentations of an image together.
 
-    For a classifier that of a region is the drop of the softmax probability of the class that it sees in ``image``
+    For a classifier that of a region is the drop of the softmax probability of the class that it sees in the image
     when the region is hidden: negative where hiding makes it surer. For a quality metric it is the absolute
     change of the score, since which way an attacker pushes it is not known here.
 
-    The image is detached unless it is followed: masks made from these maps are piecewise constant in it.
+    The images are detached unless they are followed: masks made from these maps are piecewise constant in them.
 
     Args:
-        image: (3, h, w) in [0, 1].
-        labels: int64 (s, h, w), one segmentation of the image per scale, each numbered from 0 (``superpixels``).
+        images: (n, 3, h, w) in [0, 1].
+        labels: int64 (n, s, h, w), one segmentation of each image per scale, each numbered from 0 (``superpixels``).
         target: images (n, 3, h, w) -> logits (n, k), k >= 2, or scores (n,); no image may depend on the others.
-        filling: what regions are filled with, from ``fillings``: (1, 3, h, w), (1, 3, 1, 1), or one for each region,
-            (r, 3, 1, 1), those of the first scale first.
-        batch: most images per pass. The image and all its occluded copies share batches of one size, the smallest
+        fillings: what the regions of each image are filled with, n tensors from ``fillings``: (1, 3, h, w),
+            (1, 3, 1, 1), or one for each region, (r, 3, 1, 1), those of the first scale first.
+        batch: most images per pass. An image and all its occluded copies share batches of one size, the smallest
             that needs no further batch, filled up with the image itself. So every number comes from the same
             arithmetic, and nothing depends on other images.
-        follow: let gradients flow to the image, with labels and filling fixed, for attackers who aim at the mask.
+        follow: let gradients flow to the images, with labels and fillings fixed, for attackers who aim at the mask.
 
     Returns:
-        (s, h, w), every pixel showing its region's sensitivity.
+        (n, s, h, w), every pixel showing its region's sensitivity.
 
-    Cost: the number of regions + 1 passes of ``target``, and fewer than ``passes / batch + 1`` to fill up.
+    Cost: per image the number of regions + 1 passes of ``target``, and fewer than ``passes / batch + 1`` to fill up.
 
     Raises:
         ValueError: shapes that do not belong together, or outputs that are neither logits nor scores.
@@ -117,20 +117,28 @@ def sensitivity(
     """
     import torch
 
-    from lustral.steps import step
+    if images.ndim != 4 or labels.ndim != 4 or not len(images) == len(labels) == len(fillings):
+        raise ValueError(
+            f"expected images (n, 3, h, w), labels (n, s, h, w) and n fillings, "
+            f"got {tuple(images.shape)}, {tuple(labels.shape)} and {len(fillings)}"
+        )
+    found: list[Tensor] = []
+    for start in range(0, len(images), _TOGETHER):
+        some = slice(start, start + _TOGETHER)
+        plans = [_plan(*each, batch) for each in zip(images[some], labels[some], fillings[some], strict=True)]
+        outputs = [
+            _outputs(image, target, filling, hidden, follow)
+            for image, filling, (_, hidden) in zip(images[some], fillings[some], plans, strict=True)
+        ]
+        found += [_changes(each)[rows] for each, (rows, _) in zip(outputs, plans, strict=True)]
+    return torch.stack(found)
 
-    rows, hidden = _rows(image, labels, filling, batch)
-    image, answer = (image, target) if follow else (image.detach(), partial(_outputs, target))
-    if len(filling) > 1:
-        patches = filling[torch.arange(-1, sum(map(len, hidden)) - 1) % len(filling)].split(len(hidden[0]))
-    else:
-        patches = repeat(filling)
-    batches = zip(hidden, patches, strict=False)
-    outputs = [step(answer, torch.where(regions, patch, image)) for regions, patch in batches]
-    return _changes(torch.cat(outputs) if len(outputs) > 1 else outputs[0])[rows]
+
+_TOGETHER = 16
+"""Images prepared together, then passed, then evaluated, as after a pass the processor has nothing else at hand."""
 
 
-def _rows(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[Tensor, tuple[Tensor, ...]]:
+def _plan(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[Tensor, tuple[Tensor, ...]]:
     """The row of each region (s, h, w), and batches of what is hidden in each row (b, 1, h, w).
 
     In row 0 nothing is hidden, nor in those that fill up the last batch; the regions have the rows between, those of
@@ -139,10 +147,10 @@ def _rows(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[T
     import numpy as np
     import torch
 
-    if image.ndim != 3 or labels.ndim != 3 or labels.shape[1:] != image.shape[1:] or filling.ndim != 4:
+    if labels.shape[1:] != image.shape[1:] or filling.ndim != 4:
         raise ValueError(
-            f"expected an image (3, h, w), labels (s, h, w) and a filling of 4 dimensions, "
-            f"got {tuple(image.shape)}, {tuple(labels.shape)} and {tuple(filling.shape)}"
+            f"expected images (n, 3, h, w), labels (n, s, h, w) and fillings of 4 dimensions, "
+            f"got {tuple(image.shape)}, {tuple(labels.shape)} and {tuple(filling.shape)} for one image"
         )
     if batch < 1:
         raise ValueError(f"batch must be at least 1, got {batch}")
@@ -159,7 +167,26 @@ def _rows(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[T
     return torch.from_numpy(rows.reshape(labels.shape)).to(image.device), batches
 
 
-def _outputs(target: Callable[[Images], Tensor], x: Images) -> Tensor:
+def _outputs(
+    image: Tensor, target: Callable[[Images], Tensor], filling: Tensor, hidden: Sequence[Tensor], follow: bool
+) -> Tensor:
+    """What the target says to each row: the image with the row's region filled, (rows, k) or (rows,)."""
+    import torch
+
+    from lustral.steps import step
+
+    image, answer = (image, target) if follow else (image.detach(), partial(_detached, target))
+    if len(filling) > 1:
+        rows = sum(map(len, hidden))
+        patches = filling[torch.arange(-1, rows - 1) % len(filling)].split(len(hidden[0]))
+    else:
+        patches = repeat(filling)
+    batches = zip(hidden, patches, strict=False)
+    outputs = [step(answer, torch.where(regions, patch, image)) for regions, patch in batches]
+    return torch.cat(outputs) if len(outputs) > 1 else outputs[0]
+
+
+def _detached(target: Callable[[Images], Tensor], x: Images) -> Tensor:
     return target(x).detach()  # no graph is kept even if the target's parameters ask for one
 
 

@@ -58,7 +58,8 @@ def soft_mask(
 
     if mask.all() or not mask.any():
         return mask.to(image)
-    fused = fuse(stretch(sensitivity(image, labels, target, filling, follow=True)), regions, weights)
+    (maps,) = sensitivity(image[None], labels[None], target, [filling], follow=True)
+    fused = fuse(stretch(maps), regions, weights)
     fixed = fused.detach()
     threshold = (fixed[mask].amin() + fixed[~mask].amax()) / 2
     score = (fused - threshold) / fixed.std().clamp(min=1e-6)
