@@ -22,6 +22,9 @@ __all__ = ["Imputer", "fillings", "sensitivity"]
 Imputer = Literal["blur", "zero", "histogram"]
 """What takes the place of a hidden region."""
 
+_TOGETHER = 16
+"""Images prepared together, then passed, then evaluated, as after a pass the processor has nothing else at hand."""
+
 
 def fillings(image: Tensor, imputer: Imputer, blur: float = 1 / 16, chances: Tensor | None = None) -> Tensor:
     """What the regions of one image are filled with: a picture for all of them, or a colour for each.
@@ -106,6 +109,7 @@ def sensitivity(
         (n, s, h, w), every pixel showing its region's sensitivity.
 
     Cost: per image the number of regions + 1 passes of ``target``, and fewer than ``passes / batch + 1`` to fill up.
+        Memory: what one pass takes, and a byte per pixel and region of up to 16 images.
 
     Raises:
         ValueError: shapes that do not belong together, or outputs that are neither logits nor scores.
@@ -132,10 +136,6 @@ def sensitivity(
         ]
         found += [_changes(each)[rows] for each, (rows, _) in zip(outputs, plans, strict=True)]
     return torch.stack(found)
-
-
-_TOGETHER = 16
-"""Images prepared together, then passed, then evaluated, as after a pass the processor has nothing else at hand."""
 
 
 def _plan(image: Tensor, labels: Tensor, filling: Tensor, batch: int) -> tuple[Tensor, tuple[Tensor, ...]]:
